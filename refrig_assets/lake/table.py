@@ -1,0 +1,272 @@
+"""One Delta table of the lake: pruned reads, exactly-once appends, atomic replacement of hours.
+
+Rows are written by Polars and committed as add and remove actions, which replaces an hour without scanning it.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
+from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction, RemoveAction
+
+from refrig_assets.contracts.base import PARTITION_DATE, Contract
+from refrig_assets.lake.files import DataFile, write_data_file
+
+HOUR = timedelta(hours=1)
+COMMIT_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """A file of a committed snapshot, with the bounds of the hour column."""
+
+    path: str
+    rows: int
+    size: int
+    partition_date: str | None
+    first: datetime | None
+    last: datetime | None
+
+    def touches(self, start: datetime, end: datetime) -> bool:
+        if self.first is None or self.last is None:
+            return True
+        return self.first < end and self.last >= start
+
+    def lies_within(self, start: datetime, end: datetime) -> bool:
+        return self.first is not None and self.last is not None and self.first >= start and self.last < end
+
+
+@dataclass(frozen=True)
+class Commit:
+    version: int
+    rows: int
+    bytes: int
+    files: int
+
+
+class Table:
+    """A lake table. Each operation opens the table anew: a reused handle slows down with every commit."""
+
+    def __init__(self, contract: Contract, uri: str, storage_options: dict[str, str]) -> None:
+        self.contract = contract
+        self.uri = uri
+        self.storage_options = storage_options
+
+    def open(self, version: int | None = None) -> DeltaTable:
+        return DeltaTable(self.uri, version=version, storage_options=self.storage_options or None)
+
+    @property
+    def version(self) -> int:
+        return self.open().version()
+
+    @cached_property
+    def _hour_column(self) -> str:
+        if self.contract.hour_of is None:
+            raise ValueError(f"{self.contract.name} has no hours")
+        return self.contract.hour_of
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def files(
+        self,
+        version: int | None = None,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        column: str | None = None,
+    ) -> list[TableFile]:
+        """Files of a snapshot in the order of their names; with start and end, those that may hold that range.
+
+        The range is of `column`, by default the column whose hour is the partition.
+        """
+        column = column or self.contract.hour_of
+        return self._files_of(self.open(version), start, end, column)
+
+    def _files_of(
+        self, table: DeltaTable, start: datetime | None, end: datetime | None, column: str | None
+    ) -> list[TableFile]:
+        rows = pl.DataFrame(table.get_add_actions(flatten=True)).to_dicts()
+        found = [
+            TableFile(
+                path=row["path"],
+                rows=row["num_records"] or 0,
+                size=row["size_bytes"],
+                partition_date=str(row[f"partition.{PARTITION_DATE}"])
+                if f"partition.{PARTITION_DATE}" in row
+                else None,
+                first=row.get(f"min.{column}"),
+                last=row.get(f"max.{column}"),
+            )
+            for row in rows
+        ]
+        if start is not None and end is not None:
+            found = [f for f in found if f.touches(start, end)]
+        return sorted(found, key=lambda f: f.path)
+
+    def scan(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        column: str | None = None,
+        version: int | None = None,
+    ) -> pl.LazyFrame:
+        """Rows of [start, end) by the hour column (or another time column), files pruned by their bounds."""
+        files = self.files(version, start=start, end=end, column=column)
+        frame = self.scan_files(files)
+        if start is None or end is None:
+            return frame
+        time_column = pl.col(column or self._hour_column)
+        return frame.filter((time_column >= start) & (time_column < end))
+
+    def scan_files(self, files: Sequence[TableFile]) -> pl.LazyFrame:
+        if not files:
+            return self.contract.empty().lazy()
+        return pl.scan_parquet(
+            [f"{self.uri.rstrip('/')}/{f.path}" for f in files],
+            storage_options=self.storage_options or None,
+            hive_partitioning=False,
+            glob=False,
+        ).select(list(self.contract.columns))
+
+    def read(self, start: datetime | None = None, end: datetime | None = None, **options: Any) -> pl.DataFrame:
+        return self.scan(start, end, **options).collect(engine="in-memory")
+
+    def transaction_version(self, app_id: str) -> int | None:
+        return self.open().transaction_version(app_id)
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def write_files(self, frame: pl.DataFrame, tag: str = "part") -> list[DataFile]:
+        """Validate and write a frame, one file a day; nothing is visible until committed."""
+        if frame.is_empty():
+            return []
+        self.contract.validate(frame)
+        if not self.contract.partitioned:
+            return [
+                write_data_file(self.uri, frame, tag=tag, partition_date=None, storage_options=self.storage_options)
+            ]
+        day = frame[self._hour_column].dt.date()
+        days = sorted(day.unique())
+        return [
+            write_data_file(
+                self.uri,
+                frame if len(days) == 1 else frame.filter(day == one),
+                tag=tag,
+                partition_date=one,
+                storage_options=self.storage_options,
+            )
+            for one in days
+        ]
+
+    def append(
+        self,
+        frame: pl.DataFrame,
+        *,
+        transactions: Sequence[tuple[str, int]] = (),
+        metadata: dict[str, str] | None = None,
+        tag: str = "part",
+    ) -> Commit:
+        """Append rows; with transactions (app id, version), in the same commit as these marks."""
+        added = self.write_files(frame, tag)
+        return self._commit(lambda _table: (added, []), transactions, metadata)
+
+    def replace_hour(self, hour: datetime, files: Iterable[DataFile], metadata: dict[str, str] | None = None) -> Commit:
+        return self.replace_range(hour, hour + HOUR, list(files), metadata)
+
+    def replace_range(
+        self,
+        start: datetime,
+        end: datetime,
+        added: list[DataFile],
+        metadata: dict[str, str] | None = None,
+        keep: pl.Expr | None = None,
+    ) -> Commit:
+        """Put the files in the place of every row of [start, end), in one commit.
+
+        Rows for which `keep` is true stay. Rows of other hours that share a file with replaced ones are carried over.
+        """
+        mine = {f.action.path for f in added}
+
+        def plan(table: DeltaTable) -> tuple[list[DataFile], list[TableFile]]:
+            old = [f for f in self._files_of(table, start, end, self._hour_column) if f.path not in mine]
+            carried: list[DataFile] = []
+            for file in old:
+                if file.lies_within(start, end) and keep is None:
+                    continue
+                time_column = pl.col(self._hour_column)
+                stays = (time_column < start) | (time_column >= end)
+                rest = (
+                    self.scan_files([file]).filter(stays if keep is None else stays | keep).collect(engine="in-memory")
+                )
+                carried += self.write_files(rest, "kept")
+            return carried, old
+
+        def plan_all(table: DeltaTable) -> tuple[list[DataFile], list[TableFile]]:
+            carried, old = plan(table)
+            return [*added, *carried], old
+
+        return self._commit(plan_all, (), metadata)
+
+    def replace_all(self, frame: pl.DataFrame, metadata: dict[str, str] | None = None) -> Commit:
+        added = self.write_files(frame)
+        return self._commit(lambda table: (added, self._files_of(table, None, None, None)), (), metadata)
+
+    def _commit(
+        self,
+        plan: Callable[[DeltaTable], tuple[list[DataFile], list[TableFile]]],
+        transactions: Sequence[tuple[str, int]],
+        metadata: dict[str, str] | None,
+    ) -> Commit:
+        """Commit what the plan says of the newest snapshot; a conflict means looking again."""
+        for attempt in range(COMMIT_ATTEMPTS):
+            table = self.open()
+            added, removed = plan(table)
+            if not added and not removed and not transactions:
+                return Commit(table.version(), 0, 0, 0)
+            try:
+                self._write_actions(table, added, removed, transactions, metadata)
+            except CommitFailedError:
+                if attempt == COMMIT_ATTEMPTS - 1:
+                    raise
+                time.sleep(0.05 * (attempt + 1))
+                continue
+            return Commit(self.version, sum(f.rows for f in added), sum(f.size for f in added), len(added))
+        raise AssertionError("unreachable")
+
+    def _write_actions(
+        self,
+        table: DeltaTable,
+        added: list[DataFile],
+        removed: list[TableFile],
+        transactions: Sequence[tuple[str, int]],
+        metadata: dict[str, str] | None,
+    ) -> None:
+        now_ms = int(datetime.now(UTC).timestamp() * 1000)
+        actions: list[AddAction | RemoveAction] = [f.action for f in added]
+        actions += [
+            RemoveAction(
+                path=f.path,
+                data_change=True,
+                deletion_timestamp=now_ms,
+                size=f.size,
+                partition_values={PARTITION_DATE: f.partition_date} if f.partition_date else {},
+            )
+            for f in removed
+        ]
+        table.create_write_transaction(
+            actions,
+            mode="append",
+            schema=table.schema(),
+            partition_by=[PARTITION_DATE] if self.contract.partitioned else [],
+            commit_properties=CommitProperties(
+                custom_metadata=metadata, app_transactions=[Transaction(a, v) for a, v in transactions]
+            ),
+            post_commithook_properties=PostCommitHookProperties(create_checkpoint=True),
+        )
