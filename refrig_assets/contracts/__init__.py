@@ -3,12 +3,11 @@
 from refrig_assets.contracts.alerts import DEVICE_ALERTS
 from refrig_assets.contracts.base import Contract, ContractError, Violation
 from refrig_assets.contracts.bookkeeping import (
-    CLEAN_ACCOUNTS,
     DATA_QUALITY_DAILY,
     DEVICE_HOURS,
     EVENT_INDEX,
+    HOUR_ACCOUNTS,
     LANDING_LOG,
-    REFRESH_REQUESTS,
 )
 from refrig_assets.contracts.features import DEVICE_FEATURES, FEATURE_BASELINES
 from refrig_assets.contracts.modelling import (
@@ -38,15 +37,15 @@ CONTRACTS: tuple[Contract, ...] = (
     LANDING_LOG,
     EVENT_INDEX,
     DEVICE_HOURS,
-    CLEAN_ACCOUNTS,
-    REFRESH_REQUESTS,
+    HOUR_ACCOUNTS,
     DATA_QUALITY_DAILY,
 )
 BY_NAME: dict[str, Contract] = {c.name: c for c in CONTRACTS}
 
-__all__ = ["BY_NAME", "CONTRACTS", "Contract", "ContractError", "Violation"] + [
-    "CLEAN_ACCOUNTS",
+__all__ = [
+    "BY_NAME",
     "CLEAN_READINGS",
+    "CONTRACTS",
     "DATA_QUALITY_DAILY",
     "DEAD_LETTER",
     "DEVICE_ALERTS",
@@ -55,6 +54,7 @@ __all__ = ["BY_NAME", "CONTRACTS", "Contract", "ContractError", "Violation"] + [
     "DEVICE_REGISTRY",
     "EVENT_INDEX",
     "FEATURE_BASELINES",
+    "HOUR_ACCOUNTS",
     "LABEL_EVENTS",
     "LANDING_LOG",
     "MAINTENANCE_EVENTS",
@@ -62,6 +62,8 @@ __all__ = ["BY_NAME", "CONTRACTS", "Contract", "ContractError", "Violation"] + [
     "MODEL_SCORES",
     "QUARANTINE_READINGS",
     "RAW_READINGS",
-    "REFRESH_REQUESTS",
     "TRAINING_DATA",
+    "Contract",
+    "ContractError",
+    "Violation",
 ]

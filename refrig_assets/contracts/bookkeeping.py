@@ -5,7 +5,6 @@ from refrig_assets.contracts.readings import QUALITY_FLAGS
 from refrig_assets.contracts.sensors import SENSOR_NAMES
 
 LANDING_OUTCOMES = ("landed", "same_content", "unreadable")
-REFRESH_REASONS = ("rows_landed", "late_rows", "duplicate_flag", "duplicate_moved", "registry_changed")
 
 LANDING_LOG = Contract(
     code="-",
@@ -60,35 +59,19 @@ DEVICE_HOURS = Contract(
     },
 )
 
-CLEAN_ACCOUNTS = Contract(
+HOUR_ACCOUNTS = Contract(
     code="-",
-    name="clean_accounts",
-    title="Accounts of clean hours",
-    description="Where every raw row of an hour went, and which event hours its rows belong to.",
+    name="hour_accounts",
+    title="Accounts of hours",
+    description="Where every row of an hour went, table by table, and which other hours it drew on: what is stale shows.",
     hour_of="hour",
-    group="cleansing",
-    columns={
-        "hour": column(TS, "hour of timestamp_ingested"),
-        "account": column(STR, "raw, clean, duplicate, quarantined, dead_letter, flag:… or event_hour"),
-        "event_hour": column(TS, "hour of timestamp_utc, for event_hour", nullable=True),
-        "rows": column(I64, "rows", ge=0),
-    },
-)
-
-REFRESH_REQUESTS = Contract(
-    code="-",
-    name="refresh_requests",
-    title="Refresh requests",
-    description="Partitions whose input changed after they were made, with the cause; sensors act on them.",
-    hour_of="requested_at",
     group="operations",
     columns={
-        "requested_at": column(TS, "when the change was seen"),
-        "table": column(STR, "table to refresh"),
-        "partition_hour": column(TS, "hour to refresh"),
-        "reason": column(STR, "why", isin=REFRESH_REASONS),
-        "caused_by": column(STR, "hour, file or version that caused it"),
-        "rows": column(I64, "rows concerned", ge=0),
+        "hour": column(TS, "hour of the table's partition"),
+        "table": column(STR, "table the account is of"),
+        "account": column(STR, "what is counted"),
+        "other_hour": column(TS, "the other hour, for what an hour shares with others", nullable=True),
+        "rows": column(I64, "rows", ge=0),
     },
 )
 

@@ -1,6 +1,7 @@
 """The only place that opens Delta tables. Knows contracts; knows nothing of Dagster or of what rows mean."""
 
-from refrig_assets.lake.lake import DEFAULT_LAKE, Lake, LakeUnavailable
+from refrig_assets.lake.files import DataFile
+from refrig_assets.lake.lake import DEFAULT_LAKE, Lake, LakeUnavailableError
 from refrig_assets.lake.table import HOUR, Commit, Table, TableFile
 
-__all__ = ["DEFAULT_LAKE", "HOUR", "Commit", "Lake", "LakeUnavailable", "Table", "TableFile"]
+__all__ = ["DEFAULT_LAKE", "HOUR", "Commit", "DataFile", "Lake", "LakeUnavailableError", "Table", "TableFile"]

@@ -28,7 +28,7 @@ _PRIMITIVES: dict[object, str] = {
 }
 
 
-class LakeUnavailable(RuntimeError):
+class LakeUnavailableError(RuntimeError):
     """The lake cannot be read or written; the message says which and what to do."""
 
 
@@ -69,7 +69,7 @@ class Lake:
             probe.write_bytes(b"ok")
             probe.unlink()
         except OSError as error:
-            raise LakeUnavailable(
+            raise LakeUnavailableError(
                 f"lake {self.uri!r} is not writable: {error.strerror or error}. "
                 "Free space or correct its permissions, or point REFRIG_LAKE to another place."
             ) from error

@@ -1,0 +1,147 @@
+"""Feature hours and feature days: clean rows in, windows of features out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from refrig_assets.contracts.features import DAILY_WINDOW_MIN, DEVICE_FEATURES, HOURLY_WINDOWS_MIN
+from refrig_assets.contracts.readings import CLEAN_READINGS
+from refrig_assets.contracts.registry import DEVICE_REGISTRY
+from refrig_assets.lake import HOUR, DataFile, Lake
+from refrig_assets.pipeline.hours import SOURCE_HOUR, write_accounts
+from refrig_assets.pipeline.stopwatch import Stopwatch
+from refrig_assets.transforms.features import FEATURE_INPUTS, in_order, window_features
+
+DAILY_ACCOUNT = "device_features_daily"
+# A day of a large fleet does not fit in memory at once; this many rows of it do.
+_ROWS_AT_ONCE = 8_000_000
+
+
+@dataclass
+class FeatureReport:
+    start: datetime
+    minutes: tuple[int, ...]
+    rows: int = 0
+    devices: int = 0
+    devices_by_window: dict[str, int] = field(default_factory=dict)
+    source_rows: dict[datetime, int] = field(default_factory=dict)
+    bytes: int = 0
+    version: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def late_rows(self) -> int:
+        """Rows that arrived in another hour than they were measured in."""
+        end = self.start + (timedelta(days=1) if DAILY_WINDOW_MIN in self.minutes else HOUR)
+        return sum(n for h, n in self.source_rows.items() if not self.start <= h < end)
+
+
+def feature_hour(lake: Lake, hour: datetime) -> FeatureReport:
+    """Make the hour's 15- and 60-minute windows from every clean row measured in it, whenever it arrived."""
+    watch = Stopwatch()
+    report = FeatureReport(hour, HOURLY_WINDOWS_MIN)
+    on_time, late = _measured_in(lake, hour, hour + HOUR)
+    watch.lap("read")
+    report.source_rows = _by_hour_of_arrival(on_time, late)
+    features = _features(on_time, late, HOURLY_WINDOWS_MIN)
+    watch.lap("rules")
+    _account_features(report, features)
+    table = lake.table(DEVICE_FEATURES)
+    files = table.write_files(features, f"h{hour:%H}")
+    hourly = pl.col("window_duration_minutes").is_in(HOURLY_WINDOWS_MIN)
+    commit = table.replace_range(hour, hour + HOUR, files, keep=~hourly)
+    report.bytes, report.version = commit.bytes, commit.version
+    write_accounts(lake, DEVICE_FEATURES.name, hour, {"rows": report.rows}, {SOURCE_HOUR: report.source_rows})
+    watch.lap("write")
+    report.seconds = watch.laps
+    return report
+
+
+def feature_day(lake: Lake, day: datetime) -> FeatureReport:
+    """Make the day's 1,440-minute windows, a share of the devices at a time."""
+    watch = Stopwatch()
+    report = FeatureReport(day, (DAILY_WINDOW_MIN,))
+    table = lake.table(DEVICE_FEATURES)
+    files: list[DataFile] = []
+    for first, last in _device_ranges(lake, day):
+        on_time, late = _measured_in(lake, day, day + timedelta(days=1), first, last)
+        watch.lap("read")
+        for hour, rows in _by_hour_of_arrival(on_time, late).items():
+            report.source_rows[hour] = report.source_rows.get(hour, 0) + rows
+        features = _features(on_time, late, (DAILY_WINDOW_MIN,))
+        watch.lap("rules")
+        _account_features(report, features)
+        files += table.write_files(features, f"day-{len(files):03d}")
+        watch.lap("write")
+    commit = table.replace_range(day, day + HOUR, files, keep=pl.col("window_duration_minutes") != DAILY_WINDOW_MIN)
+    report.bytes, report.version = commit.bytes, commit.version
+    write_accounts(lake, DAILY_ACCOUNT, day, {"rows": report.rows}, {SOURCE_HOUR: report.source_rows})
+    watch.lap("write")
+    report.seconds = watch.laps
+    return report
+
+
+def _measured_in(
+    lake: Lake, start: datetime, end: datetime, first_device: str | None = None, last_device: str | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Clean rows measured in [start, end): those that arrived in the hour they were measured in, and the others."""
+    table = lake.table(CLEAN_READINGS)
+    # Pruned by the bounds of timestamp_utc: rows measured in other hours lie in files of their own.
+    rows = table.scan(start, end, column="timestamp_utc")
+    if first_device is not None and last_device is not None:
+        rows = rows.filter(pl.col("device_id").is_between(first_device, last_device, closed="both"))
+    on_time = pl.col("timestamp_utc").dt.truncate("1h") == pl.col("timestamp_ingested").dt.truncate("1h")
+    frame = rows.select(*FEATURE_INPUTS, "timestamp_ingested", on_time.alias("on_time")).collect(engine="in-memory")
+    if frame["on_time"].all():
+        return frame.drop("on_time"), frame.drop("on_time").clear()
+    return frame.filter("on_time").drop("on_time"), frame.filter(~pl.col("on_time")).drop("on_time")
+
+
+def _features(on_time: pl.DataFrame, late: pl.DataFrame, minutes: Sequence[int]) -> pl.DataFrame:
+    """Windows of devices with late rows are made from both kinds together; the many others need no sorting."""
+    if late.is_empty():
+        return window_features(on_time, minutes)
+    touched = late["device_id"].unique()
+    mixed = on_time["device_id"].is_in(touched.implode())
+    together = in_order(pl.concat([on_time.filter(mixed), late]))
+    parts = [window_features(on_time.filter(~mixed), minutes), window_features(together, minutes)]
+    return pl.concat(parts).sort("window_duration_minutes", "device_id", "window_start")
+
+
+def _by_hour_of_arrival(*frames: pl.DataFrame) -> dict[datetime, int]:
+    counts: dict[datetime, int] = {}
+    for frame in frames:
+        for hour, rows in frame["timestamp_ingested"].dt.truncate("1h").value_counts().iter_rows():
+            counts[hour] = counts.get(hour, 0) + rows
+    return dict(sorted(counts.items()))
+
+
+def _account_features(report: FeatureReport, features: pl.DataFrame) -> None:
+    report.rows += features.height
+    report.devices += features["device_id"].n_unique()
+    windows = (
+        features.group_by("window_duration_minutes", "window_start")
+        .len()
+        .sort("window_duration_minutes", "window_start")
+    )
+    for minutes, start, devices in windows.iter_rows():
+        name = f"{start:%H:%M}/{minutes}"
+        report.devices_by_window[name] = report.devices_by_window.get(name, 0) + devices
+
+
+def _device_ranges(lake: Lake, day: datetime) -> list[tuple[str, str]]:
+    """Ranges of device ids, each with about as many rows of the day as fit in memory."""
+    devices = lake.table(DEVICE_REGISTRY).read().select("device_id", "expected_interval_s").sort("device_id")
+    if devices.is_empty():
+        return []
+    expected = (86_400 / devices["expected_interval_s"]).cum_sum()
+    part = (expected / _ROWS_AT_ONCE).floor().cast(pl.Int64)
+    return (
+        devices.with_columns(part.alias("part"))
+        .group_by("part", maintain_order=True)
+        .agg(pl.col("device_id").first().alias("first"), pl.col("device_id").last().alias("last"))
+        .select("first", "last")
+        .rows()
+    )

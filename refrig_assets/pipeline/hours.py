@@ -1,0 +1,102 @@
+"""Hours, and the accounts each step leaves of them: from these it is seen which hours must be made again."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from refrig_assets.contracts.bookkeeping import HOUR_ACCOUNTS
+from refrig_assets.contracts.features import DEVICE_FEATURES
+from refrig_assets.contracts.readings import CLEAN_READINGS, RAW_READINGS
+from refrig_assets.lake import HOUR, Lake
+
+# Accounts that name another hour.
+EVENT_HOUR = "event_hour"  # clean: rows whose timestamp_utc lies in the other hour
+SHARED_EVENTS = "shared_events"  # clean: events that the other hour's raw rows hold, too
+SOURCE_HOUR = "source_hour"  # features: rows taken from the other (clean) hour
+RAW = "raw"
+
+
+def floor_hour(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
+def hours_between(start: datetime, end: datetime) -> Iterator[datetime]:
+    """The hours of [start, end), in order."""
+    hour = floor_hour(start)
+    while hour < end:
+        yield hour
+        hour += HOUR
+
+
+def write_accounts(
+    lake: Lake,
+    table: str,
+    hour: datetime,
+    counts: Mapping[str, int],
+    by_other_hour: Mapping[str, Mapping[datetime, int]] | None = None,
+) -> None:
+    """Replace a table's accounts of an hour."""
+    rows: list[tuple[datetime, str, str, datetime | None, int]] = [
+        (hour, table, account, None, n) for account, n in counts.items()
+    ]
+    for account, hours in (by_other_hour or {}).items():
+        rows += [(hour, table, account, other, n) for other, n in sorted(hours.items())]
+    frame = pl.DataFrame(rows, schema=HOUR_ACCOUNTS.dtypes, orient="row")
+    accounts = lake.table(HOUR_ACCOUNTS)
+    accounts.replace_range(
+        hour, hour + HOUR, accounts.write_files(frame, f"h{hour:%H}-{table}"), keep=pl.col("table") != table
+    )
+
+
+def read_accounts(lake: Lake, start: datetime, end: datetime) -> pl.DataFrame:
+    return lake.table(HOUR_ACCOUNTS).read(start, end).sort("hour", "table", "account", "other_hour")
+
+
+def stale_clean_hours(accounts: pl.DataFrame) -> dict[datetime, str]:
+    """Clean hours that were made from fewer raw rows than there are, or without knowing of a duplicate elsewhere."""
+    clean = accounts.filter(pl.col("table") == CLEAN_READINGS.name)
+    made = clean.filter(pl.col("account") == RAW)
+    landed = accounts.filter((pl.col("table") == RAW_READINGS.name) & (pl.col("account") == RAW))
+    grown = landed.join(made, on="hour", how="left", suffix="_made").filter(
+        (pl.col("rows") > 0) & (pl.col("rows") != pl.col("rows_made").fill_null(-1))
+    )
+    found = {
+        hour: f"{rows:,} raw rows, {'never cleaned' if before is None else f'{before:,} when it was cleaned'}"
+        for hour, rows, before in grown.select("hour", "rows", "rows_made").iter_rows()
+    }
+    shared = clean.filter(pl.col("account") == SHARED_EVENTS)
+    mirrored = shared.select(hour="other_hour", other_hour="hour", rows="rows")
+    unknown = (
+        mirrored.join(shared, on=["hour", "other_hour"], how="left", suffix="_known")
+        .filter(pl.col("rows") != pl.col("rows_known").fill_null(0))
+        .join(made.select("hour"), on="hour", how="semi")
+    )
+    for hour, other, rows in unknown.select("hour", "other_hour", "rows").iter_rows():
+        found.setdefault(hour, f"shares {rows:,} events with {other:%Y-%m-%d %H}:00, unknown when it was cleaned")
+    return dict(sorted(found.items()))
+
+
+def stale_feature_hours(accounts: pl.DataFrame) -> dict[datetime, str]:
+    """Feature hours that lack rows which clean holds for them (late ones, or all), or that used rows now gone."""
+    held = accounts.filter((pl.col("table") == CLEAN_READINGS.name) & (pl.col("account") == EVENT_HOUR)).select(
+        source="hour", hour="other_hour", held="rows"
+    )
+    used = accounts.filter((pl.col("table") == DEVICE_FEATURES.name) & (pl.col("account") == SOURCE_HOUR)).select(
+        source="other_hour", hour="hour", used="rows"
+    )
+    differing = held.join(used, on=["hour", "source"], how="full", coalesce=True).filter(
+        pl.col("held").fill_null(0) != pl.col("used").fill_null(0)
+    )
+    late = differing.group_by("hour").agg(
+        (pl.col("held").fill_null(0) - pl.col("used").fill_null(0)).sum().alias("rows"),
+        pl.col("source").unique().sort(),
+    )
+    return {
+        hour: f"{rows:+,} clean rows since it was made, from {len(sources)} hours of arrival"
+        for hour, rows, sources in late.sort("hour").iter_rows()
+    }
+
+
+def day_range(day: datetime) -> tuple[datetime, datetime]:
+    return day, day + timedelta(days=1)
