@@ -12,7 +12,7 @@ from refrig_assets.contracts.registry import DEVICE_REGISTRY
 from refrig_assets.lake import HOUR, DataFile, Lake
 from refrig_assets.pipeline.hours import SOURCE_HOUR, write_accounts
 from refrig_assets.pipeline.stopwatch import Stopwatch
-from refrig_assets.transforms.features import FEATURE_INPUTS, in_order, window_features
+from refrig_assets.transforms.features import FEATURE_INPUTS, in_order, window_features, window_start
 
 DAILY_ACCOUNT = "device_features_daily"
 # A day of a large fleet does not fit in memory at once; this many rows of it do.
@@ -38,14 +38,17 @@ class FeatureReport:
         return sum(n for h, n in self.source_rows.items() if not self.start <= h < end)
 
 
-def feature_hour(lake: Lake, hour: datetime) -> FeatureReport:
-    """Make the hour's 15- and 60-minute windows from every clean row measured in it, whenever it arrived."""
+def feature_hour(lake: Lake, hour: datetime, now: datetime) -> FeatureReport:
+    """Make the hour's 15- and 60-minute windows from every clean row measured in it, whenever it arrived.
+
+    Of the running hour only the windows that have closed by now are made.
+    """
     watch = Stopwatch()
     report = FeatureReport(hour, HOURLY_WINDOWS_MIN)
-    on_time, late = _measured_in(lake, hour, hour + HOUR)
+    on_time, late = _measured_in(lake, hour, max(hour, min(hour + HOUR, window_start(now, HOURLY_WINDOWS_MIN[0]))))
     watch.lap("read")
     report.source_rows = _by_hour_of_arrival(on_time, late)
-    features = _features(on_time, late, HOURLY_WINDOWS_MIN)
+    features = _features(on_time, late, HOURLY_WINDOWS_MIN).filter(pl.col("window_end") <= now)
     watch.lap("rules")
     _account_features(report, features)
     table = lake.table(DEVICE_FEATURES)
@@ -65,8 +68,8 @@ def feature_day(lake: Lake, day: datetime) -> FeatureReport:
     report = FeatureReport(day, (DAILY_WINDOW_MIN,))
     table = lake.table(DEVICE_FEATURES)
     files: list[DataFile] = []
-    for first, last in _device_ranges(lake, day):
-        on_time, late = _measured_in(lake, day, day + timedelta(days=1), first, last)
+    for first, before in _device_ranges(lake):
+        on_time, late = _measured_in(lake, day, day + timedelta(days=1), first, before)
         watch.lap("read")
         for hour, rows in _by_hour_of_arrival(on_time, late).items():
             report.source_rows[hour] = report.source_rows.get(hour, 0) + rows
@@ -84,14 +87,16 @@ def feature_day(lake: Lake, day: datetime) -> FeatureReport:
 
 
 def _measured_in(
-    lake: Lake, start: datetime, end: datetime, first_device: str | None = None, last_device: str | None = None
+    lake: Lake, start: datetime, end: datetime, first_device: str | None = None, before_device: str | None = None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Clean rows measured in [start, end): those that arrived in the hour they were measured in, and the others."""
     table = lake.table(CLEAN_READINGS)
     # Pruned by the bounds of timestamp_utc: rows measured in other hours lie in files of their own.
     rows = table.scan(start, end, column="timestamp_utc")
-    if first_device is not None and last_device is not None:
-        rows = rows.filter(pl.col("device_id").is_between(first_device, last_device, closed="both"))
+    if first_device is not None:
+        rows = rows.filter(pl.col("device_id") >= pl.lit(first_device))
+    if before_device is not None:
+        rows = rows.filter(pl.col("device_id") < pl.lit(before_device))
     on_time = pl.col("timestamp_utc").dt.truncate("1h") == pl.col("timestamp_ingested").dt.truncate("1h")
     frame = rows.select(*FEATURE_INPUTS, "timestamp_ingested", on_time.alias("on_time")).collect(engine="in-memory")
     if frame["on_time"].all():
@@ -131,17 +136,11 @@ def _account_features(report: FeatureReport, features: pl.DataFrame) -> None:
         report.devices_by_window[name] = report.devices_by_window.get(name, 0) + devices
 
 
-def _device_ranges(lake: Lake, day: datetime) -> list[tuple[str, str]]:
-    """Ranges of device ids, each with about as many rows of the day as fit in memory."""
+def _device_ranges(lake: Lake) -> list[tuple[str | None, str | None]]:
+    """Ranges [first, before) of device ids, open at the ends, each with about as many rows a day as fit in memory."""
     devices = lake.table(DEVICE_REGISTRY).read().select("device_id", "expected_interval_s").sort("device_id")
-    if devices.is_empty():
-        return []
-    expected = (86_400 / devices["expected_interval_s"]).cum_sum()
-    part = (expected / _ROWS_AT_ONCE).floor().cast(pl.Int64)
-    return (
-        devices.with_columns(part.alias("part"))
-        .group_by("part", maintain_order=True)
-        .agg(pl.col("device_id").first().alias("first"), pl.col("device_id").last().alias("last"))
-        .select("first", "last")
-        .rows()
-    )
+    rows = (86_400 / devices["expected_interval_s"]).cum_sum()
+    parts = (rows / _ROWS_AT_ONCE).floor().cast(pl.Int64)
+    firsts = devices.filter(parts != parts.shift(1))["device_id"].to_list()
+    bounds: list[str | None] = [None, *firsts, None]
+    return list(zip(bounds[:-1], bounds[1:], strict=True))

@@ -183,9 +183,9 @@ def _landed_prefix(path: Path, account: FileAccount, log: pl.DataFrame) -> int:
 
 
 def _sequence_base(hour: datetime, file_number: int) -> int:
-    """So that offsets grow with time over all files: hours since 2000, the file's number in them, then 36 bits."""
-    hours = int((hour - datetime(2000, 1, 1, tzinfo=hour.tzinfo)) / HOUR)
-    return (hours << 10 | min(file_number, 1023)) << 36
+    """So that sequence numbers grow with time over all files: 18 bits of hours, 9 of files in the hour, 36 of offset."""
+    hours = int((hour - datetime(2020, 1, 1, tzinfo=hour.tzinfo)) / HOUR)
+    return (max(hours, 0) << 9 | min(file_number, 511)) << 36
 
 
 def _flush(lake: Lake, chunks: list[_Chunk], report: LandingReport) -> None:

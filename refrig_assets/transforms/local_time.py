@@ -160,8 +160,4 @@ def _second_pass(local: pl.Series, keys: pl.Series, memory: ClockMemory) -> pl.S
     second = ~pl.col("crossed") if backwards else pl.col("crossed")
     told = passed.with_columns(second.alias("second"))
     memory.last = told.group_by("key", "day", maintain_order=True).last().select(list(_KEY_SCHEMA))
-    return told["second"][memory_rows(told, len(local)) :]
-
-
-def memory_rows(told: pl.DataFrame, new: int) -> int:
-    return told.height - new
+    return told["second"].tail(len(local))

@@ -28,6 +28,7 @@ _TEXT_FIELDS = (
     "quality",
 )
 _WIRE: dict[str, pl.DataType] = {**dict.fromkeys(_TEXT_FIELDS, pl.String()), "readings": pl.Struct(_READINGS)}
+_MESSAGE: dict[str, pl.DataType] = {**_WIRE, "line": pl.String(), "offset": pl.Int64()}
 _ALONE = 8  # lines left in a refused block when looking at each is cheaper than halving again
 
 
@@ -60,15 +61,15 @@ def read_lines(block: bytes, offset: int = 0) -> Messages:
     rows = [] if odd.all() else list(_parsed(lines.filter(~odd)))
     alone = [lines.filter(odd), *(r for r in rows if "readings" not in r.columns)]
     good = [r for r in rows if "readings" in r.columns]
+    singles = []
     for line, at in pl.concat(alone).select("line", "offset").iter_rows():
         found = _read_one(line)
         if isinstance(found, str):
             dead.append(Dead(at, found, line.encode()))
         else:
-            good.append(
-                pl.DataFrame([found], schema=_WIRE).with_columns(pl.lit(at).alias("offset"), pl.lit(line).alias("line"))
-            )
-    messages = pl.concat(good) if good else pl.DataFrame(schema={**_WIRE, "offset": pl.Int64(), "line": pl.String()})
+            singles.append({**found, "line": line, "offset": at})
+    good.append(pl.DataFrame(singles, schema=_MESSAGE))
+    messages = pl.concat([m.select(list(_MESSAGE)) for m in good])
     return Messages(messages.sort("offset"), dead, total, _count_unknown(messages))
 
 

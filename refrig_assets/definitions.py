@@ -1,0 +1,31 @@
+"""Assembles Definitions, nothing more."""
+
+import dagster as dg
+
+from refrig_assets.defs.cleansing import clean_sensor_readings
+from refrig_assets.defs.features import device_features, device_features_daily
+from refrig_assets.defs.freshness import checks
+from refrig_assets.defs.ingestion import raw_sensor_readings
+from refrig_assets.defs.jobs import jobs
+from refrig_assets.defs.quality import data_quality_daily
+from refrig_assets.defs.reference import device_registry, feature_baselines
+from refrig_assets.defs.resources import from_environment
+from refrig_assets.defs.schedules import schedules
+from refrig_assets.defs.sensors import sensors
+
+defs = dg.Definitions(
+    assets=[
+        device_registry,
+        raw_sensor_readings,
+        clean_sensor_readings,
+        device_features,
+        device_features_daily,
+        feature_baselines,
+        data_quality_daily,
+    ],
+    asset_checks=checks,
+    jobs=jobs,
+    schedules=schedules,
+    sensors=sensors,
+    resources=from_environment(),
+)

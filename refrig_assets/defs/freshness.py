@@ -1,0 +1,49 @@
+"""Freshness checks: one a table with a promise, judged by the newest data in it."""
+
+from datetime import datetime, timedelta
+
+import dagster as dg
+
+from refrig_assets.contracts import CLEAN_READINGS, DEVICE_FEATURES, RAW_READINGS, Contract
+from refrig_assets.contracts.features import HOURLY_WINDOWS_MIN
+from refrig_assets.defs.metadata import check_result
+from refrig_assets.defs.resources import ClockResource, LakeResource
+from refrig_assets.lake import Lake
+from refrig_assets.monitoring.findings import Finding
+from refrig_assets.monitoring.freshness import describe, judge_age
+
+WATCHED: tuple[Contract, ...] = (RAW_READINGS, CLEAN_READINGS, DEVICE_FEATURES)
+
+
+def newest(lake: Lake, contract: Contract) -> datetime | None:
+    """The newest moment a table speaks of; of windows, the end of the shortest."""
+    last = max((f.last for f in lake.table(contract).files() if f.last is not None), default=None)
+    if last is not None and contract is DEVICE_FEATURES:
+        return last + timedelta(minutes=HOURLY_WINDOWS_MIN[0])
+    return last
+
+
+def freshness_finding(lake: Lake, contract: Contract, now: datetime) -> Finding:
+    age = judge_age(contract, newest(lake, contract), now)
+    promise = contract.freshness
+    limits = ""
+    if promise is not None:
+        told = (("promised", promise.service_level), ("warns at", promise.warn), ("fails at", promise.error))
+        limits = ", ".join(f"{what} {describe(span)}" for what, span in told)
+    counts = {"age_seconds": round(age.age.total_seconds(), 1)} if age.age is not None else {}
+    return Finding(
+        "freshness", age.level in ("ok", "late"), f"{age.says}; {limits}", counts, severe=age.level != "warn"
+    )
+
+
+def _check(contract: Contract) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=contract.name, name="freshness", description="The newest data is as young as the contract promises."
+    )
+    def freshness(lake: LakeResource, clock: ClockResource) -> dg.AssetCheckResult:
+        return check_result(freshness_finding(lake.lake, contract, clock.now), contract.name)
+
+    return freshness
+
+
+checks = [_check(contract) for contract in WATCHED]

@@ -1,0 +1,63 @@
+"""Resources: the lake and the places files arrive in, configured by environment or in the launchpad."""
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+
+from refrig_assets.lake import DEFAULT_LAKE, Lake
+
+DEFAULT_LANDING = "data/landing"
+DEFAULT_REGISTRY = "data/registry.parquet"
+
+
+class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The Delta lake: a folder or an object store's URI. Object-store settings come from the environment."""
+
+    uri: str = DEFAULT_LAKE
+
+    @property
+    def lake(self) -> Lake:
+        lake = Lake(self.uri, json.loads(os.environ.get("REFRIG_STORAGE_OPTIONS", "{}")))
+        return lake if lake.exists() else lake.create()
+
+
+class FilesResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Where landing files and the registry file are found."""
+
+    landing_dir: str = DEFAULT_LANDING
+    registry_file: str = DEFAULT_REGISTRY
+    settle_seconds: float = 5.0
+    """a landing file written more recently than this may not be complete and waits for the next run"""
+
+    @property
+    def landing(self) -> Path:
+        return Path(self.landing_dir)
+
+    @property
+    def registry(self) -> Path:
+        return Path(self.registry_file)
+
+
+class ClockResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The time. Nothing below this layer reads a clock; a replay sets it."""
+
+    fixed: str = ""
+
+    @property
+    def now(self) -> datetime:
+        return datetime.fromisoformat(self.fixed) if self.fixed else datetime.now(UTC)
+
+
+def from_environment() -> dict[str, dg.ConfigurableResource]:  # type: ignore[type-arg]
+    return {
+        "lake": LakeResource(uri=os.environ.get("REFRIG_LAKE", DEFAULT_LAKE)),
+        "files": FilesResource(
+            landing_dir=os.environ.get("REFRIG_LANDING", DEFAULT_LANDING),
+            registry_file=os.environ.get("REFRIG_REGISTRY", DEFAULT_REGISTRY),
+            settle_seconds=float(os.environ.get("REFRIG_SETTLE_SECONDS", "5")),
+        ),
+        "clock": ClockResource(),
+    }

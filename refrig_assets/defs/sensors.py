@@ -1,0 +1,102 @@
+"""Sensors: files that arrived, hours that late rows or duplicates made stale, a registry that changed. Off at first.
+
+Each asks for what the accounts say is out of date, with a run key made of the reason: the same need is asked for once.
+"""
+
+from datetime import timedelta
+
+import dagster as dg
+
+from refrig_assets.defs.jobs import clean_job, daily_job, features_job, hourly_job, registry_job
+from refrig_assets.defs.partitions import day_key, hour_key, ranges
+from refrig_assets.defs.resources import ClockResource, FilesResource, LakeResource
+from refrig_assets.pipeline.pending import Waiting, stale, stale_days, unlanded
+from refrig_assets.pipeline.registry import hours_to_release
+from refrig_assets.pipeline.sources import content_of
+
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+# A run starts in seconds but holds the tables' pools: very long ranges are cut.
+HOURS_A_RUN = 24 * 7
+
+
+def range_requests(job_name: str, waiting: Waiting) -> list[dg.RunRequest]:
+    """One run for each stretch of neighbouring hours."""
+    requests = []
+    for first, last in ranges(list(waiting.hours)):
+        start = first
+        while start <= last:
+            stop = min(last, start + timedelta(hours=HOURS_A_RUN - 1))
+            hours = [h for h in waiting.hours if start <= h <= stop]
+            requests.append(
+                dg.RunRequest(
+                    run_key=f"{job_name}-{waiting.mark(hours)}",
+                    job_name=job_name,
+                    tags={
+                        RANGE_START: hour_key(start),
+                        RANGE_END: hour_key(stop),
+                        "reason": waiting.hours[hours[0]][:200].replace(",", " "),
+                    },
+                )
+            )
+            start = stop + timedelta(hours=1)
+    return requests
+
+
+@dg.sensor(jobs=[hourly_job], minimum_interval_seconds=30)
+def landing_files_arrived(
+    context: dg.SensorEvaluationContext, lake: LakeResource, files: FilesResource, clock: ClockResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Land the hours in which files have arrived that the landing log does not know."""
+    waiting = unlanded(lake.lake, files.landing, clock.now, timedelta(seconds=files.settle_seconds))
+    if not waiting.hours:
+        return dg.SkipReason(f"no new files in {files.landing_dir}")
+    return dg.SensorResult(run_requests=range_requests(hourly_job.name, waiting))
+
+
+@dg.sensor(jobs=[clean_job, features_job, daily_job], minimum_interval_seconds=60)
+def late_data(
+    context: dg.SensorEvaluationContext, lake: LakeResource, clock: ClockResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Make again just those hours and days that late rows, late files or duplicates have made stale."""
+    clean, features = stale(lake.lake, clock.now)
+    closed = clock.now.replace(minute=0, second=0, microsecond=0)
+    clean = Waiting({h: why for h, why in clean.hours.items() if h < closed})
+    # A clean run makes the hour's windows, too.
+    features = Waiting({h: why for h, why in features.hours.items() if h < closed and h not in clean.hours})
+    requests = [*range_requests(clean_job.name, clean), *range_requests(features_job.name, features)]
+    days = stale_days(lake.lake, clock.now)
+    if not requests:
+        requests += [
+            dg.RunRequest(run_key=f"daily-{days.mark([d])}", job_name=daily_job.name, partition_key=day_key(d))
+            for d in days.hours
+        ]
+    return dg.SensorResult(run_requests=requests) if requests else dg.SkipReason("every hour is up to date")
+
+
+@dg.sensor(jobs=[registry_job, clean_job], minimum_interval_seconds=60)
+def registry_changed(
+    context: dg.SensorEvaluationContext, lake: LakeResource, files: FilesResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Read a changed registry file; release quarantined rows of devices that are known now."""
+    release = Waiting({h: f"{n} quarantined rows of known devices" for h, n in hours_to_release(lake.lake).items()})
+    requests = range_requests(clean_job.name, release)
+    if not files.registry.is_file():
+        return dg.SensorResult(run_requests=requests) if requests else dg.SkipReason(f"no file {files.registry_file}")
+    content = content_of(files.registry).sha256
+    if content != context.cursor:
+        requests.append(dg.RunRequest(run_key=f"registry-{content[:16]}", job_name=registry_job.name))
+    if not requests:
+        return dg.SkipReason("the registry file has not changed")
+    return dg.SensorResult(run_requests=requests, cursor=content)
+
+
+def _switch() -> dg.AutomationConditionSensorDefinition:
+    return dg.AutomationConditionSensorDefinition(
+        "automation",
+        target=dg.AssetSelection.all(),
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Acts on the assets' automation conditions. An alternative to the schedules: use one or the other.",
+    )
+
+
+sensors = [landing_files_arrived, late_data, registry_changed, _switch()]
