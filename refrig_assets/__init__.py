@@ -1,1 +1,1 @@
-"""Refrigeration fleet monitoring: contracts, transforms, lake, simulator, Dagster definitions and the `refrig` command."""
+"""Fleet monitoring for refrigeration: contracts, transforms, lake, simulator, Dagster definitions, command line."""

@@ -1,7 +1,7 @@
 """Tables the pipeline keeps about its own work: landed files, event ids, devices by hour, refreshes, daily quality."""
 
 from refrig_assets.contracts.base import DATE, F64, I32, I64, STR, TS, Contract, column
-from refrig_assets.contracts.readings import QUALITY_FLAGS
+from refrig_assets.contracts.readings import DUPLICATE_HORIZON, QUALITY_FLAGS
 from refrig_assets.contracts.sensors import SENSOR_NAMES
 
 LANDING_OUTCOMES = ("landed", "same_content", "unreadable")
@@ -36,6 +36,7 @@ EVENT_INDEX = Contract(
     description="64-bit hashes of the event ids of each raw hour, sorted: what finds duplicates days apart.",
     hour_of="hour",
     group="cleansing",
+    retention=2 * DUPLICATE_HORIZON,
     columns={
         "hour": column(TS, "hour of timestamp_ingested"),
         "event_hash": column(I64, "hash of event_id"),
@@ -63,7 +64,7 @@ HOUR_ACCOUNTS = Contract(
     code="-",
     name="hour_accounts",
     title="Accounts of hours",
-    description="Where every row of an hour went, table by table, and which other hours it drew on: what is stale shows.",
+    description="Where every row of an hour went, by table, and which other hours it drew on; shows what is stale.",
     hour_of="hour",
     group="operations",
     columns={

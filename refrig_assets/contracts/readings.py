@@ -44,6 +44,7 @@ def _sensor_columns(in_range: bool) -> Mapping[str, pa.Column]:
             ge=s.low if in_range else None,
             le=s.high if in_range else None,
             nullable=True,
+            nan=not in_range,
         )
         for s in SENSORS
     }
@@ -63,6 +64,7 @@ RAW_READINGS = Contract(
         "ordered within a _partition_key",
         "kept 90 days",
     ),
+    retention=RAW_RETENTION,
     columns={
         "event_id": column(STR, "message identity given by the gateway"),
         "device_id": column(STR, "device that measured"),

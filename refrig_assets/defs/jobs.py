@@ -1,5 +1,7 @@
 """Jobs: the chains that schedules and sensors start, and the upkeep of tables."""
 
+from typing import Any
+
 import dagster as dg
 
 from refrig_assets.contracts import CONTRACTS
@@ -93,4 +95,4 @@ def upkeep() -> None:
     keep_tables_up()
 
 
-jobs = [hourly_job, clean_job, features_job, daily_job, registry_job, freshness_job, upkeep]
+jobs: list[Any] = [hourly_job, clean_job, features_job, daily_job, registry_job, freshness_job, upkeep]

@@ -9,6 +9,8 @@ import dagster as dg
 from refrig_assets.defs.partitions import day_key, hour_key
 from refrig_assets.defs.sensors import RANGE_END, RANGE_START
 
+_ONLY_ERRORS = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
 
 def run_job(
     definitions: dg.Definitions,
@@ -20,6 +22,7 @@ def run_job(
     resources: Mapping[str, Any] | None = None,
     run_config: Mapping[str, Any] | None = None,
     raise_on_error: bool = True,
+    quiet: bool = False,
 ) -> dg.ExecuteInProcessResult:
     """Run a job in this process, over the partitions of [start, end) where it has any, as one run."""
     job = definitions.resolve_job_def(job_name)
@@ -32,6 +35,6 @@ def run_job(
         instance=instance,
         tags=tags,
         resources=resources,
-        run_config=dict(run_config or {}),
+        run_config={**(_ONLY_ERRORS if quiet else {}), **(run_config or {})},
         raise_on_error=raise_on_error,
     )

@@ -11,7 +11,7 @@ from refrig_assets.lake import Table
 from refrig_assets.monitoring.findings import Finding
 
 # Pictures live in the event log: a long range draws only its last partitions.
-PICTURES_PER_RUN = 24
+PICTURES_PER_RUN = 6
 
 
 def table_metadata(table: Table, version: int | None = None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import dagster as dg
 from refrig_assets.defs.jobs import clean_job, daily_job, features_job, hourly_job, registry_job
 from refrig_assets.defs.partitions import day_key, hour_key, ranges
 from refrig_assets.defs.resources import ClockResource, FilesResource, LakeResource
+from refrig_assets.defs.schedules import SWITCHED_ON
 from refrig_assets.pipeline.pending import Waiting, stale, stale_days, unlanded
 from refrig_assets.pipeline.registry import hours_to_release
 from refrig_assets.pipeline.sources import content_of
@@ -17,6 +18,8 @@ from refrig_assets.pipeline.sources import content_of
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 # A run starts in seconds but holds the tables' pools: very long ranges are cut.
 HOURS_A_RUN = 24 * 7
+
+STATUS = dg.DefaultSensorStatus.RUNNING if SWITCHED_ON else dg.DefaultSensorStatus.STOPPED
 
 
 def range_requests(job_name: str, waiting: Waiting) -> list[dg.RunRequest]:
@@ -42,7 +45,7 @@ def range_requests(job_name: str, waiting: Waiting) -> list[dg.RunRequest]:
     return requests
 
 
-@dg.sensor(jobs=[hourly_job], minimum_interval_seconds=30)
+@dg.sensor(jobs=[hourly_job], minimum_interval_seconds=30, default_status=STATUS)
 def landing_files_arrived(
     context: dg.SensorEvaluationContext, lake: LakeResource, files: FilesResource, clock: ClockResource
 ) -> dg.SensorResult | dg.SkipReason:
@@ -53,7 +56,7 @@ def landing_files_arrived(
     return dg.SensorResult(run_requests=range_requests(hourly_job.name, waiting))
 
 
-@dg.sensor(jobs=[clean_job, features_job, daily_job], minimum_interval_seconds=60)
+@dg.sensor(jobs=[clean_job, features_job, daily_job], minimum_interval_seconds=60, default_status=STATUS)
 def late_data(
     context: dg.SensorEvaluationContext, lake: LakeResource, clock: ClockResource
 ) -> dg.SensorResult | dg.SkipReason:
@@ -73,7 +76,7 @@ def late_data(
     return dg.SensorResult(run_requests=requests) if requests else dg.SkipReason("every hour is up to date")
 
 
-@dg.sensor(jobs=[registry_job, clean_job], minimum_interval_seconds=60)
+@dg.sensor(jobs=[registry_job, clean_job], minimum_interval_seconds=60, default_status=STATUS)
 def registry_changed(
     context: dg.SensorEvaluationContext, lake: LakeResource, files: FilesResource
 ) -> dg.SensorResult | dg.SkipReason:

@@ -14,8 +14,8 @@ def asset_spec(
     contract: Contract,
     *,
     deps: Sequence[str | dg.AssetDep] = (),
-    condition: dg.AutomationCondition | None = None,  # type: ignore[type-arg]
-    partitions: dg.PartitionsDefinition | None = None,  # type: ignore[type-arg]
+    condition: dg.AutomationCondition[Any] | None = None,
+    partitions: dg.PartitionsDefinition | None = None,
     key: str | None = None,
     kinds: set[str] | None = None,
     description: str | None = None,

@@ -51,7 +51,7 @@ class Lake:
         return all(self._has(c) for c in CONTRACTS)
 
     def create(self) -> "Lake":
-        """Create every table that is not there yet, with comments and constraints. Safe to repeat, also after a kill."""
+        """Create every table that is not there yet, with comments and constraints. Safe to repeat and to be killed."""
         if is_local(self.uri):
             self._check_local()
         for contract in CONTRACTS:

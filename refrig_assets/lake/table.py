@@ -237,7 +237,8 @@ class Table:
                     raise
                 time.sleep(0.05 * (attempt + 1))
                 continue
-            return Commit(self.version, sum(f.rows for f in added), sum(f.size for f in added), len(added))
+            table.update_incremental()
+            return Commit(table.version(), sum(f.rows for f in added), sum(f.size for f in added), len(added))
         raise AssertionError("unreachable")
 
     def _write_actions(

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from refrig_assets.contracts.base import F64, SAMPLE_ROWS, Contract
+from refrig_assets.contracts.base import SAMPLE_ROWS, Contract
 
 
 @dataclass(frozen=True)
@@ -36,33 +36,11 @@ def schema_finding(contract: Contract, columns: Mapping[str, pl.DataType]) -> Fi
 
 def range_finding(contract: Contract, rows: pl.LazyFrame, *, severe: bool = True) -> Finding:
     """No value is null that must not be, or outside its range. Reads each column once."""
-    tests = _value_tests(contract)
-    counts = rows.select([test.sum().alias(name) for name, test in tests.items()]).collect()
-    bad = {name: int(n) for name, n in counts.row(0, named=True).items() if n} if counts.height else {}
-    sample = []
-    for name in list(bad)[:5]:
-        column = name.split(" ")[0]
-        show = list(dict.fromkeys([*contract.key, column]))
-        sample += rows.filter(tests[name]).select(show).head(SAMPLE_ROWS // 5).collect().to_dicts()
-    says = "; ".join(f"{name}: {n:,} rows" for name, n in bad.items()) if bad else "every value in its range"
-    return Finding("ranges", not bad, says, bad, sample, severe)
-
-
-def _value_tests(contract: Contract) -> dict[str, pl.Expr]:
-    tests: dict[str, pl.Expr] = {}
-    for name, column in contract.columns.items():
-        limits, value = column.metadata or {}, pl.col(name)
-        if not column.nullable:
-            tests[f"{name} null"] = value.is_null()
-        if limits.get("ge") is not None:
-            tests[f"{name} < {limits['ge']}"] = value < limits["ge"]
-        if limits.get("gt") is not None:
-            tests[f"{name} <= {limits['gt']}"] = value <= limits["gt"]
-        if limits.get("le") is not None:
-            tests[f"{name} > {limits['le']}"] = value > limits["le"]  # also NaN, which Polars orders last
-        elif contract.dtypes[name] == F64:
-            tests[f"{name} NaN"] = value.is_nan()
-    return tests
+    found = contract.bad_values(rows)
+    counts = {f"{v.column} {v.check}": v.rows for v in found}
+    says = "; ".join(f"{name}: {n:,} rows" for name, n in counts.items()) if found else "every value in its range"
+    sample = [row for v in found for row in v.sample][:SAMPLE_ROWS]
+    return Finding("ranges", not found, says, counts, sample, severe)
 
 
 def key_finding(contract: Contract, rows: pl.LazyFrame) -> Finding:

@@ -47,13 +47,13 @@ def clean_hour(lake: Lake, hour: datetime) -> CleanReport:
     raw = lake.table(RAW_READINGS).read(hour, hour + HOUR).select(_RAW_NEEDED)
     watch.lap("read")
     mine = index_hour(lake, hour, raw["event_id"])
-    before, later, shared = seen_elsewhere(lake, hour, mine)
+    shared = seen_elsewhere(lake, hour, mine)
     watch.lap("duplicates")
     context = CleanContext(
         registry=lake.table(DEVICE_REGISTRY).read(),
         history=lake.table(DEVICE_HOURS).read(hour - DUPLICATE_HORIZON, hour),
-        seen_before=before,
-        seen_later=later,
+        seen_before=shared.before,
+        seen_later=shared.later,
     )
     holder = [raw]
     del raw, mine
@@ -65,7 +65,7 @@ def clean_hour(lake: Lake, hour: datetime) -> CleanReport:
     watch.lap("account")
     _write(lake, hour, cleaned, heard, report)
     flags = {f"flag:{flag}": rows for flag, rows in report.flags.items()}
-    others = {EVENT_HOUR: report.rows_by_event_hour, SHARED_EVENTS: shared}
+    others = {EVENT_HOUR: report.rows_by_event_hour, SHARED_EVENTS: shared.by_hour}
     write_accounts(lake, CLEAN_READINGS.name, hour, report.accounts | flags, others)
     watch.lap("write")
     report.seconds = watch.laps

@@ -1,17 +1,18 @@
 """The event index: which raw hours hold which events, so that duplicates are found days apart."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 
-import numpy as np
 import polars as pl
 
 from refrig_assets.contracts.bookkeeping import EVENT_INDEX
 from refrig_assets.contracts.readings import DUPLICATE_HORIZON, RAW_READINGS
-from refrig_assets.lake import HOUR, Lake
-from refrig_assets.transforms.events import Hashes, HashSet, event_hashes, scheme, shared_events
+from refrig_assets.lake import HOUR, Lake, TableFile
+from refrig_assets.transforms.events import Hashes, HashSet, event_hashes, scheme
 
 _SCHEME = "scheme"
+_ROWS_AT_ONCE = 6_000_000
 
 
 def index_hour(lake: Lake, hour: datetime, event_ids: pl.Series | None = None) -> Hashes:
@@ -30,43 +31,51 @@ def _tag(hour: datetime) -> str:
     return f"h{hour:%H}-{_SCHEME}{scheme() & 0xFFFFFFFF:08x}"
 
 
-def seen_elsewhere(lake: Lake, hour: datetime, mine: Hashes) -> tuple[Hashes, Hashes, dict[datetime, int]]:
-    """Of the hour's events: those of earlier hours, those of later hours, and how many each other hour shares."""
+@dataclass(frozen=True)
+class Shared:
+    """The hour's events that other hours hold, too."""
+
+    before: Hashes
+    later: Hashes
+    by_hour: dict[datetime, int]
+
+
+def seen_elsewhere(lake: Lake, hour: datetime, mine: Hashes) -> Shared:
+    """Of the hour's events: those of earlier hours and of later hours within the horizon, and how many of each hour."""
     events = HashSet(mine)
-    shared: dict[datetime, int] = {}
+    found = [
+        frame[events.holds(frame["event_hash"].to_numpy())]
+        for frame in _indexed(lake, hour - DUPLICATE_HORIZON, hour + HOUR + DUPLICATE_HORIZON)
+    ]
+    others = pl.concat([EVENT_INDEX.empty(), *found]).filter(pl.col("hour") != hour)
+    by_hour = others.group_by("hour").agg(pl.col("event_hash").n_unique()).sort("hour")
+    return Shared(
+        before=others.filter(pl.col("hour") < hour)["event_hash"].unique().sort().to_numpy(),
+        later=others.filter(pl.col("hour") > hour)["event_hash"].unique().sort().to_numpy(),
+        by_hour=dict(by_hour.iter_rows()),
+    )
 
-    def look(start: datetime, end: datetime) -> Iterator[Hashes]:
-        for other, hashes in _indexed(lake, start, end):
-            common = events.shared_with(hashes)
-            if len(common):
-                shared[other] = len(common)
-                yield common
 
-    before = shared_events(events, look(hour - DUPLICATE_HORIZON, hour))
-    later = shared_events(events, look(hour + HOUR, hour + HOUR + DUPLICATE_HORIZON))
-    return before, later, shared
-
-
-def _indexed(lake: Lake, start: datetime, end: datetime) -> Iterator[tuple[datetime, Hashes]]:
+def _indexed(lake: Lake, start: datetime, end: datetime) -> Iterator[pl.DataFrame]:
+    """The index of [start, end), as many files at a time as are cheap to hold."""
     table = lake.table(EVENT_INDEX)
     files = table.files(start=start, end=end)
-    stale = {f.first for f in files if f.lies_within(start, end) and f.first == f.last and _foreign(f.path)}
-    for hour in sorted(h for h in stale if h is not None):
-        index_hour(lake, hour)
-    for file in table.files(start=start, end=end) if stale else files:
-        frame = table.scan_files([file]).filter(pl.col("hour").is_between(start, end, closed="left")).collect()
-        for (hour,), part in (
-            frame.partition_by("hour", as_dict=True).items() if file.first != file.last else [((file.first,), frame)]
-        ):
-            if part.height and isinstance(hour, datetime):
-                yield hour, part["event_hash"].to_numpy()
+    stale = {f.first for f in files if f.first is not None and _foreign(f.path)}
+    if stale:
+        for hour in sorted(stale):
+            index_hour(lake, hour)
+        files = table.files(start=start, end=end)
+    batch: list[TableFile] = []
+    for file in files:
+        if batch and sum(f.rows for f in batch) + file.rows > _ROWS_AT_ONCE:
+            yield table.scan_files(batch).collect(engine="in-memory")
+            batch = []
+        batch.append(file)
+    if batch:
+        yield table.scan_files(batch).collect(engine="in-memory")
 
 
 def _foreign(path: str) -> bool:
     """Made with another Polars version, whose hashes differ."""
     name = path.rsplit("/", 1)[-1]
     return _SCHEME in name and f"{_SCHEME}{scheme() & 0xFFFFFFFF:08x}" not in name
-
-
-def empty_hashes() -> Hashes:
-    return np.empty(0, dtype=np.int64)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import polars as pl
 
@@ -143,4 +144,4 @@ def _device_ranges(lake: Lake) -> list[tuple[str | None, str | None]]:
     parts = (rows / _ROWS_AT_ONCE).floor().cast(pl.Int64)
     firsts = devices.filter(parts != parts.shift(1))["device_id"].to_list()
     bounds: list[str | None] = [None, *firsts, None]
-    return list(zip(bounds[:-1], bounds[1:], strict=True))
+    return list(pairwise(bounds))

@@ -183,7 +183,7 @@ def _landed_prefix(path: Path, account: FileAccount, log: pl.DataFrame) -> int:
 
 
 def _sequence_base(hour: datetime, file_number: int) -> int:
-    """So that sequence numbers grow with time over all files: 18 bits of hours, 9 of files in the hour, 36 of offset."""
+    """Sequence numbers grow with time over all files: 18 bits of hours, 9 of files in the hour, 36 of offset."""
     hours = int((hour - datetime(2020, 1, 1, tzinfo=hour.tzinfo)) / HOUR)
     return (max(hours, 0) << 9 | min(file_number, 511)) << 36
 

@@ -7,7 +7,7 @@ import polars as pl
 
 from refrig_assets.contracts import CONTRACTS
 from refrig_assets.contracts.base import PARTITION_DATE, Contract
-from refrig_assets.contracts.readings import RAW_READINGS, RAW_RETENTION
+from refrig_assets.contracts.bookkeeping import EVENT_INDEX
 from refrig_assets.lake import Lake
 
 TARGET_BYTES = 256 * 1024 * 1024
@@ -31,7 +31,8 @@ def compact_table(lake: Lake, contract: Contract, now: datetime) -> tuple[int, i
     """Join the small files of closed days; returns files before, files after, days compacted."""
     table = lake.table(contract)
     before = table.files()
-    if not contract.partitioned:
+    # The names of index files say which version of the hash made them, and compaction would lose that.
+    if not contract.partitioned or contract is EVENT_INDEX:
         return len(before), len(before), 0
     small = pl.DataFrame({"day": [f.partition_date for f in before if f.size < SMALL_BYTES]}, schema={"day": pl.String})
     today = f"{now.astimezone(UTC):%Y-%m-%d}"
@@ -41,10 +42,12 @@ def compact_table(lake: Lake, contract: Contract, now: datetime) -> tuple[int, i
     return len(before), len(table.files()), len(days)
 
 
-def expire_raw(lake: Lake, now: datetime, *, dry_run: bool) -> int:
-    """Drop raw days past their retention; returns the number of files concerned."""
-    table = lake.table(RAW_READINGS)
-    limit = f"{now.astimezone(UTC) - RAW_RETENTION:%Y-%m-%d}"
+def expire(lake: Lake, contract: Contract, now: datetime, *, dry_run: bool) -> int:
+    """Drop days past the contract's retention; returns the number of files concerned."""
+    if contract.retention is None:
+        return 0
+    table = lake.table(contract)
+    limit = f"{now.astimezone(UTC) - contract.retention:%Y-%m-%d}"
     old = [f for f in table.files() if f.partition_date is not None and f.partition_date < limit]
     if old and not dry_run:
         table.open().delete(f"{PARTITION_DATE} < '{limit}'")
@@ -66,6 +69,6 @@ def keep_up(lake: Lake, now: datetime, *, dry_run: bool) -> list[Upkeep]:
         days = 0
         if not dry_run:
             before, after, days = compact_table(lake, contract, now)
-        expired = expire_raw(lake, now, dry_run=dry_run) if contract is RAW_READINGS else 0
+        expired = expire(lake, contract, now, dry_run=dry_run)
         done.append(Upkeep(contract.name, before, after, days, expired, vacuum_table(lake, contract, dry_run=dry_run)))
     return done

@@ -1,7 +1,5 @@
 """Event identity: hashes of event ids, and which of an hour's events other hours hold. No I/O."""
 
-from collections.abc import Iterable
-
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -34,17 +32,12 @@ class HashSet:
     def _slot(hashes: Hashes) -> npt.NDArray[np.uint64]:
         return hashes.view(np.uint64) >> np.uint64(64 - _FILTER_BITS)
 
-    def shared_with(self, others: Hashes) -> Hashes:
-        """The members of the set that are among the others."""
-        likely = others[self._seen[self._slot(others)]]
+    def holds(self, others: Hashes) -> npt.NDArray[np.intp]:
+        """Positions of the others that are members."""
+        likely = np.flatnonzero(self._seen[self._slot(others)])
         if not len(likely) or not len(self._sorted):
             return likely[:0]
-        at = np.searchsorted(self._sorted, likely)
+        candidates = others[likely]
+        at = np.searchsorted(self._sorted, candidates)
         at[at == len(self._sorted)] = 0
-        return np.unique(likely[self._sorted[at] == likely])
-
-
-def shared_events(mine: HashSet, hours: Iterable[Hashes]) -> Hashes:
-    """Of my events, those that any of the other hours holds."""
-    found = [mine.shared_with(hashes) for hashes in hours]
-    return np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
+        return likely[self._sorted[at] == candidates]

@@ -78,16 +78,20 @@ def _epoch(values: pl.Series, micros: int) -> pl.Series:
 
 
 def _iso(text: pl.Series) -> tuple[pl.Series, pl.Series]:
-    plain = text.str.replace(r"^(\d{4}-\d\d-\d\d)[Tt]", "$1 ")
-    zoned = plain.str.contains(_ZONED) & (plain.str.len_bytes() > 10)
-    naive, aware = plain.set(zoned.fill_null(False), None), plain.set(~zoned.fill_null(False), None)
-    local = pl.repeat(None, len(text), dtype=LOCAL, eager=True)
+    """Local times, and those that name their offset. The plain form is tried on all, the others on what is left."""
+    local = text.str.to_datetime(_ISO[0], time_unit="us", strict=False)
     utc = pl.repeat(None, len(text), dtype=TS, eager=True)
+    left = (local.is_null() & text.is_not_null()).arg_true()
+    if not len(left):
+        return local, utc
+    plain = text.gather(left).str.replace(r"^(\d{4}-\d\d-\d\d)[Tt]", "$1 ")
+    zoned = (plain.str.contains(_ZONED) & (plain.str.len_bytes() > 10)).fill_null(False)
+    naive, aware = plain.set(zoned, None), plain.set(~zoned, None)
     for pattern in _ISO:
-        if naive.null_count() < len(text):
-            local = local.fill_null(naive.str.to_datetime(pattern, time_unit="us", strict=False))
-        if aware.null_count() < len(text):
-            utc = utc.fill_null(aware.str.to_datetime(f"{pattern}%#z", time_unit="us", strict=False).cast(TS))
+        found = naive.str.to_datetime(pattern, time_unit="us", strict=False)
+        local = local.scatter(left, local.gather(left).fill_null(found))
+        offset = aware.str.to_datetime(f"{pattern}%#z", time_unit="us", strict=False).cast(TS)
+        utc = utc.scatter(left, utc.gather(left).fill_null(offset))
     return local, utc
 
 

@@ -7,9 +7,10 @@ import polars as pl
 
 from refrig_assets.contracts.base import TS
 from refrig_assets.contracts.sensors import SENSORS
+from refrig_assets.transforms.cells import Cells, number_cells, text_cells, truth_cells
 from refrig_assets.transforms.local_time import ClockMemory, read_times, source_time
 from refrig_assets.transforms.mapping import Mapping, MappingError, SensorSource
-from refrig_assets.transforms.units import UnitError, number, parse_unit, truth
+from refrig_assets.transforms.units import UnitError, parse_unit
 
 ROW = "_row"
 OUTPUT: dict[str, pl.DataType] = {
@@ -37,8 +38,8 @@ class Mapped:
 
     rows: pl.DataFrame
     """OUTPUT's columns and the source's row number; a long file's points already side by side"""
-    raw: pl.DataFrame
-    """per sensor, the source's number before conversion, and `has.<sensor>`: there was something to convert"""
+    cells: list[Cells]
+    """per sensor of the mapping, what stood in the file"""
     source_rows: int
     unread_points: dict[str, int]
     skipped_hour: int
@@ -58,14 +59,14 @@ def map_chunk(frame: pl.DataFrame, mapping: Mapping, memory: Memory, identity: s
     time, skipped, implausible = _times(numbered, mapping, clock, memory)
     ingested = _ingested(numbered, mapping, clock, memory, time)
     base = pl.DataFrame({"device_id": device, "timestamp_device": time, "timestamp_ingested": ingested})
-    has, values, raw = _sensor_columns(numbered, mapping)
-    rows = base.with_columns(*values, numbered[ROW])
+    read = [_read_sensor(numbered, source, mapping) for source in mapping.sensors]
+    rows = base.with_columns(*(values for _, values in read), numbered[ROW])
     rows = rows.with_columns(_event_id(numbered, mapping, identity))
     lacking = [pl.lit(None, dtype=t).alias(n) for n, t in OUTPUT.items() if n not in rows.columns]
     rows = rows.with_columns(lacking).select(*OUTPUT, ROW)
     if mapping.long:
         rows = merge_points(rows)
-    return Mapped(rows, pl.DataFrame([*has, *raw]), frame.height, unread, skipped, implausible)
+    return Mapped(rows, [cells for cells, _ in read], frame.height, unread, skipped, implausible)
 
 
 def merge_points(rows: pl.DataFrame) -> pl.DataFrame:
@@ -86,28 +87,14 @@ def merge_points(rows: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([merged, rows.filter(~whole)]).sort(ROW)
 
 
-def text(values: pl.Expr, dtype: pl.DataType, mapping: Mapping) -> pl.Expr:
-    """A source column without its markers for "nothing"."""
-    markers = mapping.source.null_values
-    if dtype == pl.String:
-        stripped = values.str.strip_chars()
-        return pl.when(~stripped.str.to_lowercase().is_in(list(markers))).then(stripped)
-    if dtype.is_float():
-        values = values.fill_nan(None)  # what numeric files write for "nothing"
-    if dtype.is_numeric():
-        numbers = [float(m) for m in markers if m.lstrip("+-").replace(".", "", 1).isdigit()]
-        return pl.when(~values.cast(pl.Float64).is_in(numbers)).then(values) if numbers else values
-    return values
-
-
 def _device(frame: pl.DataFrame, mapping: Mapping) -> pl.Series:
     if mapping.device_column is None:
         name = f"{mapping.device_prefix}{mapping.device_constant}"
         return pl.repeat(name, frame.height, dtype=pl.String, eager=True).alias("device_id")
-    cell = text(pl.col(mapping.device_column), frame.schema[mapping.device_column], mapping).cast(pl.String)
+    names = text_cells(frame[mapping.device_column], mapping.source).cast(pl.String)
     if mapping.device_names:
-        cell = cell.replace(mapping.device_names)
-    return frame.select((pl.lit(mapping.device_prefix) + cell).alias("device_id"))["device_id"]
+        names = names.replace(mapping.device_names)
+    return (mapping.device_prefix + names).alias("device_id") if mapping.device_prefix else names.alias("device_id")
 
 
 def _clock_keys(frame: pl.DataFrame, device: pl.Series, mapping: Mapping) -> pl.Series:
@@ -142,9 +129,8 @@ def _event_id(frame: pl.DataFrame, mapping: Mapping, identity: str) -> pl.Expr:
     place = pl.format("{}#row-{}", pl.lit(identity), pl.col(ROW) + 1)
     event = pl.when(whole).then(own).otherwise(place)
     if mapping.event_id_column:
-        column = mapping.event_id_column
-        given = frame.select(text(pl.col(column), frame.schema[column], mapping).cast(pl.String).alias("given"))
-        event = pl.coalesce(pl.lit(given["given"]), event)
+        given = text_cells(frame[mapping.event_id_column], mapping.source).cast(pl.String)
+        event = pl.coalesce(pl.lit(given), event)
     return event.alias("event_id")
 
 
@@ -158,44 +144,39 @@ def _mapped_points(frame: pl.DataFrame, mapping: Mapping) -> tuple[pl.DataFrame,
     return frame.filter(mapped), dict(others.iter_rows())
 
 
-def _sensor_columns(frame: pl.DataFrame, mapping: Mapping) -> tuple[list[pl.Series], list[pl.Series], list[pl.Series]]:
-    """Per sensor: whether there was something, its value in the contract's unit, and the number as it stood."""
-    has, values, raw = [], [], []
-    for source in mapping.sensors:
-        name = source.sensor.name
-        column = mapping.long.value if mapping.long else source.source
-        dtype = frame.schema[column]
-        cell = text(pl.col(column), dtype, mapping)
-        if mapping.long:
-            cell = pl.when(pl.col(mapping.long.point) == source.source).then(cell)
-        has.append(cell.is_not_null().alias(f"has.{name}"))
-        if source.sensor.is_bool:
-            values.append(truth(cell, dtype, source.true_values, source.false_values).alias(name))
-            raw.append(cell.cast(pl.String).alias(f"raw.{name}"))
-        else:
-            reading = number(cell, dtype, mapping.source.decimal)
-            values.append(_converted(reading, frame, source, mapping).alias(name))
-            raw.append((cell.cast(pl.String) if dtype == pl.String else reading).alias(f"raw.{name}"))
-    frames = [frame.select(part).get_columns() for part in (has, values, raw)]
-    return frames[0], frames[1], frames[2]
+def _read_sensor(frame: pl.DataFrame, source: SensorSource, mapping: Mapping) -> tuple[Cells, pl.Series]:
+    """A sensor's cells, and its values in the contract's unit."""
+    where: pl.Series | None = None
+    part = frame
+    if mapping.long:
+        where = (frame[mapping.long.point] == source.source).fill_null(False).arg_true()
+        part = frame[where]
+    column = part[mapping.long.value if mapping.long else source.source]
+    if source.sensor.is_bool:
+        cells = truth_cells(column, mapping.source, source.true_values, source.false_values)
+        values = cells.values
+    else:
+        cells = number_cells(column, mapping.source)
+        values = part.select(_converted(cells.values, part, source, mapping).alias("value"))["value"]
+    if where is not None:
+        values = Cells(values).spread(where, frame.height).values
+    return cells, values.alias(source.sensor.name)
 
 
-def _converted(reading: pl.Expr, frame: pl.DataFrame, source: SensorSource, mapping: Mapping) -> pl.Expr:
-    scaled = scaled_reading(reading, source)
+def _converted(cells: pl.Series, part: pl.DataFrame, source: SensorSource, mapping: Mapping) -> pl.Expr:
+    scaled = scaled_reading(pl.lit(cells), source)
     if source.unit is not None:
         return source.unit.to_contract(scaled)
     assert mapping.long is not None
     assert mapping.long.unit is not None
     column = mapping.long.unit
-    spelled = frame.filter(pl.col(mapping.long.point) == source.source)[column].drop_nulls().unique().sort().to_list()
-    value: pl.Expr = pl.lit(None, dtype=pl.Float64)
-    for spelling in spelled:
+    value: pl.Expr = pl.lit(pl.repeat(None, part.height, dtype=pl.Float64, eager=True))
+    for spelling in part[column].drop_nulls().unique().sort():
         try:
             unit = parse_unit(source.sensor, str(spelling), mapping.plant)
         except UnitError as error:
-            raise MappingError(
-                f"column {column!r}: {error}; or give unit under [sensors.{source.sensor.name}]"
-            ) from error
+            where = f"[sensors.{source.sensor.name}]"
+            raise MappingError(f"column {column!r}: {error}; or give unit under {where}") from error
         value = pl.when(pl.col(column) == spelling).then(unit.to_contract(scaled)).otherwise(value)
     return value
 

@@ -7,10 +7,11 @@ from typing import Any
 import polars as pl
 
 from refrig_assets.contracts.sensors import SENSORS
+from refrig_assets.transforms.cells import Cells
 from refrig_assets.transforms.intervals import IntervalCounter
 from refrig_assets.transforms.mapped import ROW, Mapped, Memory, map_chunk, scaled_reading
 from refrig_assets.transforms.mapping import Mapping, SensorSource
-from refrig_assets.transforms.units import OFTEN_GAUGE, number, truth, units_of
+from refrig_assets.transforms.units import OFTEN_GAUGE, units_of
 
 PLAUSIBLE = 0.95
 _SAMPLE_EVERY = 16  # of the rows that other units are tried on, after the first ones
@@ -114,8 +115,8 @@ class ReportBuilder:
         self._rejected += rows.height - whole.height
         report.all_null += int(whole.select(pl.all_horizontal(pl.col(names).is_null()).sum()).item()) if names else 0
         self._add_times(whole)
-        for sensor, source in zip(report.sensors, self.mapping.sensors, strict=True):
-            self._add_values(sensor, source, mapped)
+        for sensor, source, cells in zip(report.sensors, self.mapping.sensors, mapped.cells, strict=True):
+            self._add_values(sensor, source, cells, whole[sensor.sensor])
 
     @property
     def rejected(self) -> int:
@@ -133,17 +134,11 @@ class ReportBuilder:
         by = ["event_id"] if self.mapping.event_id_column else ["device_id", "timestamp_device"]
         self._hashes.append(whole.select(by).hash_rows(seed=0))
 
-    def _add_values(self, sensor: SensorReport, source: SensorSource, mapped: Mapped) -> None:
-        value = mapped.rows[sensor.sensor]
-        has, raw = mapped.raw[f"has.{sensor.sensor}"], mapped.raw[f"raw.{sensor.sensor}"]
+    def _add_values(self, sensor: SensorReport, source: SensorSource, cells: Cells, value: pl.Series) -> None:
         sensor.values += value.count()
         sensor.nulls += value.null_count()
-        readable = _readable(raw, source, self.mapping)
-        bad = has & ~readable
-        sensor.unconvertible += int(bad.sum())
-        if bad.any() and len(sensor.unconvertible_sample) < _SHOWN:
-            seen = dict.fromkeys([*sensor.unconvertible_sample, *raw.filter(bad).unique(maintain_order=True).head(9)])
-            sensor.unconvertible_sample = [str(v) for v in seen][:_SHOWN]
+        sensor.unconvertible += cells.bad
+        sensor.unconvertible_sample = list(dict.fromkeys([*sensor.unconvertible_sample, *cells.sample]))[:_SHOWN]
         if source.sensor.low is None or source.sensor.high is None or not value.count():
             return
         inside = value.is_between(source.sensor.low, source.sensor.high) & value.is_not_nan()
@@ -153,22 +148,21 @@ class ReportBuilder:
             low, high = float(finite.min()), float(finite.max())  # type: ignore[arg-type]
             sensor.minimum = low if sensor.minimum is None else min(sensor.minimum, low)
             sensor.maximum = high if sensor.maximum is None else max(sensor.maximum, high)
-        self._try_other_units(source, raw, mapped)
+        self._try_other_units(source, cells.values)
 
-    def _try_other_units(self, source: SensorSource, raw: pl.Series, mapped: Mapped) -> None:
+    def _try_other_units(self, source: SensorSource, read: pl.Series) -> None:
         """How many of a sample's values would lie in range if they were in another unit."""
         if source.unit is None:
             return
-        sample = raw.drop_nulls()
+        sample = read.drop_nulls()
         if len(sample) > _SAMPLE_FIRST:
             sample = sample.gather_every(_SAMPLE_EVERY)
-        reading = number(pl.col("raw"), sample.dtype, self.mapping.source.decimal)
-        scaled = pl.DataFrame({"raw": sample}).select(scaled_reading(reading, source).alias("raw")).drop_nulls()
+        scaled = pl.DataFrame({"read": sample}).select(scaled_reading(pl.col("read"), source))
         self._tried_rows[source.sensor.name] += scaled.height
         tried = self._tried[source.sensor.name]
         low, high = source.sensor.low, source.sensor.high
         for unit in units_of(source.sensor, self.mapping.plant):
-            converted = scaled.select(unit.to_contract(pl.col("raw")).is_between(low, high).sum()).item()
+            converted = scaled.select(unit.to_contract(pl.col("read")).is_between(low, high).sum()).item()
             tried[unit.name] = tried.get(unit.name, 0) + int(converted)
 
     def finish(self) -> MappingReport:
@@ -202,14 +196,6 @@ def _sensor_report(source: SensorSource) -> SensorReport:
     s = source.sensor
     unit = source.unit.name if source.unit else ("" if s.is_bool else "as the file says")
     return SensorReport(s.name, source.source, unit, s.unit, s.low, s.high)
-
-
-def _readable(raw: pl.Series, source: SensorSource, mapping: Mapping) -> pl.Series:
-    if source.sensor.is_bool:
-        read = truth(pl.col("raw"), raw.dtype, source.true_values, source.false_values)
-    else:
-        read = number(pl.col("raw"), raw.dtype, mapping.source.decimal)
-    return pl.DataFrame({"raw": raw}).select(read.is_not_null().alias("read"))["read"]
 
 
 def _notes(report: MappingReport, mapping: Mapping) -> list[str]:

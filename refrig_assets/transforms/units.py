@@ -120,7 +120,7 @@ _SPELLINGS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("in/speak", "in/spk", "ipspk", "ipspeak"), "in/s peak"),
     },
     "humidity": {
-        **dict.fromkeys(("%rh", "rh", "rh%", "percent", "pct", "%r.h."), "%"),
+        **dict.fromkeys(("%rh", "rh", "rh%", "percent", "pct", "%r.h"), "%"),
         **dict.fromkeys(("ratio", "0-1", "0..1", "fractionrh"), "fraction"),
     },
 }

@@ -1,0 +1,25 @@
+"""The `refrig` command. Commands are loaded when they run, so that help is quick; what they do lives below."""
+
+from refrig_assets.cli.group import LazyGroup
+
+COMMANDS = {
+    "demo": ("refrig_assets.cli.demo:demo", "A whole fleet on this machine: simulated, landed, cleaned, in the UI."),
+    "simulate": ("refrig_assets.cli.simulate:simulate", "Write a simulated fleet's landing files and their truth."),
+    "import": ("refrig_assets.cli.importing:import_", "Bring a plant's own export into the landing directory."),
+    "status": ("refrig_assets.cli.status:status", "What is in the lake, how fresh it is, and what fails."),
+    "doctor": ("refrig_assets.cli.doctor:doctor", "Whether this installation is able to run."),
+}
+
+main = LazyGroup(
+    name="refrig",
+    commands_at=COMMANDS,
+    help="""Watch a fleet of refrigerators and say which machine is about to fail.
+
+\b
+Examples:
+  refrig doctor
+  refrig simulate --devices 1000 --hours 24 --out data/sim
+  refrig import export.csv --map mapping.toml --dry-run
+  refrig status --json
+""",
+)

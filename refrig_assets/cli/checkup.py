@@ -1,0 +1,214 @@
+"""The examinations behind `refrig doctor`: each looks at one thing and says what it found and what to do."""
+
+import os
+import re
+import shutil
+import socket
+import sys
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from refrig_assets.lake import Lake
+
+MIN_MEMORY_GB, MIN_DISK_GB, FULL_DISK_GB = 4.0, 5.0, 0.5
+PYTHONS = ((3, 11), (3, 13))
+_SKEW_WARN_S, _SKEW_ERROR_S = 5.0, 300.0
+_PIN = re.compile(r"^\s*([A-Za-z0-9._-]+)\s*(?:\[[^]]*\])?\s*==\s*([^\s;#]+)")
+
+
+@dataclass(frozen=True)
+class Finding:
+    name: str
+    level: str
+    found: str
+    remedy: str = ""
+
+
+def examine(lake: "Lake", landing: Path, port: int, now: datetime) -> list[Finding]:
+    """Every examination, in the order one would put things right."""
+    return [
+        python_version(),
+        package_versions(_constraints_file()),
+        *lake_findings(lake),
+        landing_directory(landing),
+        dagster_home(),
+        port_free(port),
+        memory(),
+        disk(lake),
+        cpus(),
+        clock(lake, now),
+    ]
+
+
+def python_version() -> Finding:
+    have = sys.version_info[:2]
+    told = f"Python {sys.version.split()[0]}"
+    if PYTHONS[0] <= have < PYTHONS[1]:
+        return Finding("python", "ok", told)
+    low, high = (".".join(map(str, v)) for v in PYTHONS)
+    return Finding("python", "error", told, f"use Python {low} or newer, before {high}")
+
+
+def _constraints_file() -> Path | None:
+    places = (Path.cwd(), Path(__file__).resolve().parents[2])
+    return next((p / "constraints.txt" for p in places if (p / "constraints.txt").is_file()), None)
+
+
+def package_versions(constraints: Path | None) -> Finding:
+    """Installed packages against those this release was tested with."""
+    if constraints is None:
+        versions = ", ".join(f"{n} {metadata.version(n)}" for n in ("polars", "deltalake", "dagster"))
+        return Finding("packages", "ok", f"{versions} (no constraints.txt here to compare with)")
+    pins = [m.groups() for line in constraints.read_text().splitlines() if (m := _PIN.match(line))]
+    other, absent = [], []
+    for name, wanted in pins:
+        try:
+            have = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            absent.append(name)
+            continue
+        if have != wanted:
+            other.append(f"{name} {have} instead of {wanted}")
+    if other:
+        told = f"{len(other)} of {len(pins)} differ from {constraints.name}: {', '.join(other[:5])}"
+        return Finding("packages", "warn", told, f"pip install -c {constraints} -e .")
+    extra = f", {len(absent)} of them not installed (extras)" if absent else ""
+    return Finding("packages", "ok", f"{len(pins)} as in {constraints.name}{extra}")
+
+
+def lake_findings(lake: "Lake") -> list[Finding]:
+    """Whether the lake can be written, or reached, and has its tables."""
+    from refrig_assets.lake.files import is_local
+
+    if is_local(lake.uri):
+        problem = _unwritable(Path(lake.uri))
+        if problem:
+            remedy = "correct its permissions, or point --lake or REFRIG_LAKE to another place"
+            return [Finding("lake", "error", f"{lake.uri} is not writable: {problem}", remedy)]
+    try:
+        missing = missing_tables(lake)
+    except Exception as error:  # object stores raise their own kinds
+        first = (str(error).splitlines() or [""])[0]
+        remedy = "check the URI, the network and REFRIG_STORAGE_OPTIONS (credentials, endpoint)"
+        return [Finding("lake", "error", f"{lake.uri} cannot be reached: {first[:200]}", remedy)]
+    reached = Finding("lake", "ok", f"{lake.uri} is {'writable' if is_local(lake.uri) else 'reachable'}")
+    if missing:
+        remedy = "refrig doctor --create"
+        return [reached, Finding("tables", "warn", f"{len(missing)} missing: {', '.join(missing[:4])} …", remedy)]
+    return [reached, Finding("tables", "ok", "all there")]
+
+
+def missing_tables(lake: "Lake") -> list[str]:
+    from deltalake import DeltaTable
+
+    from refrig_assets.contracts import CONTRACTS
+
+    options = dict(lake.storage_options) or None
+    return [c.name for c in CONTRACTS if not DeltaTable.is_deltatable(lake.table(c).uri, options)]
+
+
+def _unwritable(path: Path) -> str | None:
+    """Why nothing can be written there, tried with a file; a folder not there yet is judged by the one above it."""
+    place = path.absolute()
+    try:
+        while not place.exists():
+            place = place.parent
+        if not place.is_dir():
+            return f"{place} is a file"
+        with tempfile.NamedTemporaryFile(dir=place, prefix=".refrig-doctor-") as probe:
+            probe.write(b"ok")
+            probe.flush()
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def landing_directory(landing: Path) -> Finding:
+    if not landing.exists():
+        remedy = "create it, or name it by --landing or REFRIG_LANDING; simulate and import create it, too"
+        return Finding("landing", "warn", f"{landing} is not there", remedy)
+    try:
+        days = sum(1 for entry in landing.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as error:
+        remedy = "name a readable folder by --landing or REFRIG_LANDING"
+        return Finding("landing", "error", f"{landing} cannot be read: {error.strerror}", remedy)
+    return Finding("landing", "ok", f"{landing} is readable, {days} days")
+
+
+def dagster_home() -> Finding:
+    home = os.environ.get("DAGSTER_HOME")
+    if not home:
+        return Finding("dagster home", "warn", "DAGSTER_HOME is not set: runs are forgotten when the UI stops",
+                       "export DAGSTER_HOME=$PWD/.dagster (make dev does)")  # fmt: skip
+    if not Path(home).is_absolute():
+        return Finding("dagster home", "error", f"DAGSTER_HOME {home!r} is not absolute", "give a full path")
+    problem = _unwritable(Path(home))
+    if problem:
+        return Finding("dagster home", "error", f"{home} is not writable: {problem}", "correct its permissions")
+    if not (Path(home) / "dagster.yaml").is_file():
+        return Finding("dagster home", "warn", f"{home} has no dagster.yaml: telemetry is on, pools are unlimited",
+                       f"cp dagster.yaml {home}/")  # fmt: skip
+    return Finding("dagster home", "ok", f"{home}, with dagster.yaml")
+
+
+def port_free(port: int) -> Finding:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            told = f"{port} is taken or not allowed ({error.strerror}): the UI may be running already"
+            return Finding("port", "warn", told, "stop what listens there, or choose another with --port")
+    return Finding("port", "ok", f"{port} is free")
+
+
+def memory() -> Finding:
+    import psutil
+
+    found = psutil.virtual_memory()
+    told = f"{found.available / 1e9:.1f} GB of {found.total / 1e9:.1f} GB available"
+    if found.available >= MIN_MEMORY_GB * 1e9:
+        return Finding("memory", "ok", told)
+    return Finding(
+        "memory", "warn", told, f"an hour of 100,000 devices needs {MIN_MEMORY_GB:.0f} GB; smaller fleets less"
+    )
+
+
+def disk(lake: "Lake") -> Finding:
+    from refrig_assets.lake.files import is_local
+
+    place = Path(lake.uri).absolute() if is_local(lake.uri) else Path.cwd()
+    while not place.is_dir():
+        place = place.parent
+    free = shutil.disk_usage(place).free / 1e9
+    level = "ok" if free >= MIN_DISK_GB else "warn" if free >= FULL_DISK_GB else "error"
+    remedy = "free space: a day of 100,000 devices takes tens of gigabytes"
+    return Finding("disk", level, f"{free:.1f} GB free at {place}", remedy)
+
+
+def cpus() -> Finding:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Finding("cpu", "ok" if usable > 1 else "warn", f"{usable} usable", "two or more keep a large fleet up")
+
+
+def clock(lake: "Lake", now: datetime) -> Finding:
+    """The clock against the file system's, which another machine may keep."""
+    from refrig_assets.lake.files import is_local
+
+    place = Path(lake.uri) if is_local(lake.uri) and Path(lake.uri).is_dir() else None
+    before = datetime.now(UTC)
+    try:
+        with tempfile.NamedTemporaryFile(dir=place, prefix=".refrig-doctor-") as probe:
+            written = datetime.fromtimestamp(os.stat(probe.name).st_mtime, UTC)
+    except OSError:
+        return Finding("clock", "warn", f"{now:%Y-%m-%d %H:%M:%S} UTC, nothing to compare with")
+    skew = abs((written - before).total_seconds())
+    told = f"{now:%Y-%m-%d %H:%M:%S} UTC, {skew:.1f} s from the file system's"
+    remedy = "synchronise the clocks (NTP): freshness and landing go by them"
+    level = "error" if skew > _SKEW_ERROR_S or now.year < 2024 else "warn" if skew > _SKEW_WARN_S else "ok"
+    return Finding("clock", level, told, remedy)
