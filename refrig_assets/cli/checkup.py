@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MIN_MEMORY_GB, MIN_DISK_GB, FULL_DISK_GB = 4.0, 5.0, 0.5
 PYTHONS = ((3, 11), (3, 13))
 _SKEW_WARN_S, _SKEW_ERROR_S = 5.0, 300.0
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _PIN = re.compile(r"^\s*([A-Za-z0-9._-]+)\s*(?:\[[^]]*\])?\s*==\s*([^\s;#]+)")
 
 
@@ -93,7 +94,7 @@ def lake_findings(lake: "Lake") -> list[Finding]:
     try:
         missing = missing_tables(lake)
     except Exception as error:  # object stores raise their own kinds
-        first = (str(error).splitlines() or [""])[0]
+        first = " ".join(_COLOURS.sub("", str(error)).split())
         remedy = "check the URI, the network and REFRIG_STORAGE_OPTIONS (credentials, endpoint)"
         return [Finding("lake", "error", f"{lake.uri} cannot be reached: {first[:200]}", remedy)]
     reached = Finding("lake", "ok", f"{lake.uri} is {'writable' if is_local(lake.uri) else 'reachable'}")
@@ -104,12 +105,21 @@ def lake_findings(lake: "Lake") -> list[Finding]:
 
 
 def missing_tables(lake: "Lake") -> list[str]:
+    """Tables that are not there. A store that cannot be asked raises; it does not pass for an empty one."""
     from deltalake import DeltaTable
+    from deltalake.exceptions import TableNotFoundError
 
     from refrig_assets.contracts import CONTRACTS
 
-    options = dict(lake.storage_options) or None
-    return [c.name for c in CONTRACTS if not DeltaTable.is_deltatable(lake.table(c).uri, options)]
+    missing = []
+    for contract in CONTRACTS:
+        try:
+            DeltaTable(lake.table(contract).uri, storage_options=dict(lake.storage_options) or None)
+        except TableNotFoundError as error:
+            if "Unknown scheme" in str(error):
+                raise
+            missing.append(contract.name)
+    return missing
 
 
 def _unwritable(path: Path) -> str | None:

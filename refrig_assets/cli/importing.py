@@ -1,6 +1,5 @@
 """`refrig import`: its options, and the report in words and tables. The import itself is `pipeline/importing.py`."""
 
-import importlib
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -74,7 +73,7 @@ def import_(
     if not as_json:
         _show(summary, document)
     if materialize and not dry_run:
-        document["materialized"] = _materialize(lake, landing, summary, at)
+        document["materialized"] = _materialize(lake_uri, landing, registry, summary, at)
     if as_json:
         print_json(document)
     elif not dry_run:
@@ -93,17 +92,16 @@ def _document(summary: "ImportSummary", interval_s: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _materialize(lake: Any, landing: Path, summary: "ImportSummary", at: datetime) -> str:
+def _materialize(
+    lake_uri: str, landing: Path, registry: Path, summary: "ImportSummary", at: datetime
+) -> dict[str, Any]:  # fmt: skip
     """Run the assets over the hours the import touched."""
-    backfill = importlib.import_module("refrig_assets.pipeline.backfill")
-    hours = [h for h in summary.hours if h <= at]
-    if not hours:
-        return "nothing: every hour lies in the future"
-    lake.create()
-    with progress_bar("Making raw, clean and features") as progress:
-        for first, last in _ranges(hours):
-            backfill.backfill_range(lake, landing, first, last + timedelta(hours=1), at, progress)
-    return ", ".join(_partition(a, b) for a, b in _ranges(hours))
+    from refrig_assets.cli.materialize import materialize
+
+    early = set(_too_early(summary.hours))
+    hours = [h for h in summary.hours if h <= at and h not in early]
+    failed = materialize(lake_uri, landing, registry, _ranges(hours))
+    return {"partitions": [_partition(a, b) for a, b in _ranges(hours)], "failed_checks": failed}
 
 
 # -- showing -----------------------------------------------------------------------------------------------------
@@ -194,7 +192,10 @@ def _tell_next(document: dict[str, Any], summary: "ImportSummary", materialized:
         added = document["registered"]["added"]
         click.echo(f"{len(added):,} devices added to {document['registered']['registry_file']}")
     if materialized:
-        click.echo(f"Made: {document['materialized']}")
+        made = document["materialized"]
+        click.echo(f"Made raw, clean and features of {', '.join(made['partitions']) or 'no hours'}")
+        for failed in made["failed_checks"]:
+            click.echo(f"! check {failed}")
         return
     click.echo("Next, materialise raw_sensor_readings, clean_sensor_readings and device_features of these partitions "
                "(or run again with --materialize):")  # fmt: skip

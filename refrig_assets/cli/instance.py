@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -74,9 +75,11 @@ def read_instance(now: datetime) -> InstanceStatus:
 def _failed_checks(instance: "dg.DagsterInstance") -> list[FailedCheck]:
     import dagster as dg
 
-    records = instance.get_event_records(
-        dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION), limit=_RECORDS, ascending=False
-    )
+    wanted = dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    with warnings.catch_warnings():
+        # Deprecated, but its successors ask for the keys of the checks, which only the definitions know.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        records = instance.get_event_records(wanted, limit=_RECORDS, ascending=False)
     seen: set[tuple[str, str, str | None]] = set()
     failed = []
     for record in records:

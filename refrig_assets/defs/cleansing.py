@@ -113,7 +113,7 @@ def _clean_checks(
     expected_rows, any_active = _expected_rows(lake)
     closed = {hour_key(r.hour): r.accounts["clean"] for r in reports if r.hour + HOUR <= now}
     findings = [
-        schema_finding(CLEAN_READINGS, lake.table(CLEAN_READINGS).scan().collect_schema()),
+        schema_finding(CLEAN_READINGS, lake.table(CLEAN_READINGS).columns()),
         key_finding(CLEAN_READINGS, rows),
         range_finding(CLEAN_READINGS, rows),
         conservation_finding({hour_key(r.hour): counted_accounts(lake, r.hour) for r in reports}),

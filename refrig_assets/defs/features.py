@@ -129,7 +129,7 @@ def _check_results(
     closed = end <= now
     by_window = {f"{key(r.start)} {w}": n for r in reports for w, n in r.devices_by_window.items()}
     findings = [
-        schema_finding(DEVICE_FEATURES, table.scan().collect_schema()),
+        schema_finding(DEVICE_FEATURES, table.columns()),
         key_finding(DEVICE_FEATURES, rows),
         alignment_finding(rows),
         range_finding(DEVICE_FEATURES, rows, severe=False),

@@ -64,7 +64,7 @@ def raw_sensor_readings(
             f"{hour:%Y-%m-%d %H}:00  {report.rows:,} rows landed from {len(report.files)} files ({number}/{len(hours)})"
         )
     expected = _rows_expected(the_lake)
-    columns = the_lake.table(RAW_READINGS).scan().collect_schema()
+    columns = the_lake.table(RAW_READINGS).columns()
     sample = _dead_sample(the_lake, hours[0], hours[-1] + HOUR)
     yield dg.MaterializeResult(
         asset_key=RAW,

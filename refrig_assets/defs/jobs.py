@@ -6,7 +6,6 @@ import dagster as dg
 
 from refrig_assets.contracts import CONTRACTS
 from refrig_assets.defs.metadata import records_table
-from refrig_assets.defs.partitions import daily, hourly
 from refrig_assets.defs.resources import ClockResource, LakeResource
 from refrig_assets.pipeline.upkeep import keep_up
 
@@ -28,28 +27,24 @@ hourly_job = dg.define_asset_job(
     "hourly",
     _without_freshness(HOURLY_ASSETS),
     description="Land, clean and window an hour, or a range of hours in one run.",
-    partitions_def=hourly,
     executor_def=dg.in_process_executor,
 )
 clean_job = dg.define_asset_job(
     "clean_and_features",
     _without_freshness(CLEAN_ASSETS),
     description="Make clean hours and their windows again.",
-    partitions_def=hourly,
     executor_def=dg.in_process_executor,
 )
 features_job = dg.define_asset_job(
     "features",
     _without_freshness(FEATURE_ASSETS),
     description="Make the windows of hours again, for late rows.",
-    partitions_def=hourly,
     executor_def=dg.in_process_executor,
 )
 daily_job = dg.define_asset_job(
     "daily",
     DAILY_ASSETS,
     description="Day windows and the day's data quality.",
-    partitions_def=daily,
     executor_def=dg.in_process_executor,
 )
 registry_job = dg.define_asset_job(

@@ -7,7 +7,7 @@ import dagster as dg
 
 # The first day anything can have arrived; a plant with older history sets it before its first import.
 FIRST_DAY = os.environ.get("REFRIG_FIRST_DAY", "2026-01-01")
-HOUR_FORMAT = "%Y-%m-%d-%H:%M"
+HOUR_FORMAT = "%Y-%m-%d-%H:00"
 DAY_FORMAT = "%Y-%m-%d"
 
 # end_offset=1: the running hour (day) is a partition that can be refreshed while it fills.

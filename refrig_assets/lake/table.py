@@ -71,6 +71,11 @@ class Table:
             raise ValueError(f"{self.contract.name} has no hours")
         return self.contract.hour_of
 
+    def columns(self) -> dict[str, pl.DataType]:
+        """The table's own columns as readers see them, whoever made or changed it; without the physical partition."""
+        schema = pl.scan_delta(self.uri, storage_options=self.storage_options or None).collect_schema()
+        return {name: dtype for name, dtype in schema.items() if name != PARTITION_DATE}
+
     # -- reading -------------------------------------------------------------------------------------------------
 
     def files(

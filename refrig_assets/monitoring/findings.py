@@ -59,14 +59,14 @@ def key_finding(contract: Contract, rows: pl.LazyFrame) -> Finding:
 def conservation_finding(accounts: Mapping[str, Mapping[str, int]]) -> Finding:
     """Hour by hour: raw rows = clean + duplicates + quarantined + dead-lettered, counted from the tables."""
     parts = ("clean", "duplicate", "quarantined", "dead_letter")
-    off = [
+    off: list[dict[str, Any]] = [
         {"hour": hour, "raw": a["raw"], **{p: a[p] for p in parts}, "missing": a["raw"] - sum(a[p] for p in parts)}
         for hour, a in accounts.items()
         if a["raw"] != sum(a[p] for p in parts)
     ]
     total = {name: sum(a[name] for a in accounts.values()) for name in ("raw", *parts)}
     says = (
-        f"{len(off)} hours do not add up, off by {sum(abs(int(o['missing'])) for o in off):,} rows"
+        f"{len(off)} hours do not add up, off by {sum(abs(o['missing']) for o in off):,} rows"
         if off
         else " + ".join(f"{total[p]:,} {p}" for p in parts) + f" = {total['raw']:,} raw"
     )

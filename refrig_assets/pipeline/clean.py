@@ -17,9 +17,19 @@ from refrig_assets.contracts.readings import (
 from refrig_assets.contracts.registry import DEVICE_REGISTRY
 from refrig_assets.lake import HOUR, DataFile, Lake
 from refrig_assets.pipeline.event_index import index_hour, seen_elsewhere
-from refrig_assets.pipeline.hours import EVENT_HOUR, SHARED_EVENTS, write_accounts
+from refrig_assets.pipeline.hours import (
+    EVENT_HOUR,
+    EVENT_MARK,
+    HISTORY,
+    ROWS_MARK,
+    SHARED_EVENTS,
+    hours_held,
+    write_accounts,
+    write_marks,
+)
 from refrig_assets.pipeline.stopwatch import Stopwatch
-from refrig_assets.transforms.clean import CleanContext, Cleaned, clean_readings, device_hours
+from refrig_assets.transforms.clean import CleanContext, Cleaned, clean_readings
+from refrig_assets.transforms.gaps import changed_history, device_hours, hours_touched
 
 FILE_ROWS = 1_000_000
 _RAW_NEEDED = [c for c in RAW_READINGS.columns if c != "_partition_key"]
@@ -31,6 +41,7 @@ class CleanReport:
     accounts: dict[str, int]
     flags: dict[str, int] = field(default_factory=dict)
     rows_by_event_hour: dict[datetime, int] = field(default_factory=dict)
+    marks_by_event_hour: dict[datetime, int] = field(default_factory=dict)
     devices: int = 0
     bytes: int = 0
     version: int = 0
@@ -62,10 +73,15 @@ def clean_hour(lake: Lake, hour: datetime) -> CleanReport:
     report = _report(cleaned, hour)
     heard = device_hours(cleaned.clean, hour)
     report.devices = heard.height
+    _tell_later_hours(lake, hour, heard, context.registry)
     watch.lap("account")
     _write(lake, hour, cleaned, heard, report)
     flags = {f"flag:{flag}": rows for flag, rows in report.flags.items()}
-    others = {EVENT_HOUR: report.rows_by_event_hour, SHARED_EVENTS: shared.by_hour}
+    others = {
+        EVENT_HOUR: report.rows_by_event_hour,
+        EVENT_MARK: report.marks_by_event_hour,
+        SHARED_EVENTS: shared.by_hour,
+    }
     write_accounts(lake, CLEAN_READINGS.name, hour, report.accounts | flags, others)
     watch.lap("write")
     report.seconds = watch.laps
@@ -75,13 +91,33 @@ def clean_hour(lake: Lake, hour: datetime) -> CleanReport:
 def _report(cleaned: Cleaned, hour: datetime) -> CleanReport:
     rows = pl.concat([cleaned.clean.select("quality_flags"), cleaned.quarantine.select("quality_flags")])
     flagged = rows.filter(pl.col("quality_flags").list.len() > 0)["quality_flags"].explode().value_counts()
-    event_hours = cleaned.clean["timestamp_utc"].dt.truncate("1h").value_counts().sort("timestamp_utc")
+    event_hours = (
+        cleaned.clean.group_by(pl.col("timestamp_utc").dt.truncate("1h"))
+        .agg(pl.len(), ROWS_MARK.alias("mark"))
+        .sort("timestamp_utc")
+    )
     return CleanReport(
         hour=hour,
         accounts=cleaned.accounts,
         flags=dict(sorted(flagged.iter_rows())),
-        rows_by_event_hour=dict(event_hours.iter_rows()),
+        rows_by_event_hour={h: rows for h, rows, _ in event_hours.iter_rows()},
+        marks_by_event_hour={h: mark for h, _, mark in event_hours.iter_rows()},
     )
+
+
+def _tell_later_hours(lake: Lake, hour: datetime, heard: pl.DataFrame, registry: pl.DataFrame) -> None:
+    """Mark the later hours that were made with another history than this hour now tells. In order there are none."""
+    table = lake.table(DEVICE_HOURS)
+    start, end = hour + HOUR, hour + DUPLICATE_HORIZON + HOUR
+    made = hours_held(table.files(start=start, end=end), start, end)
+    if not made:
+        return
+    changed = changed_history(table.read(hour, hour + HOUR), heard, registry)
+    if changed.is_empty():
+        return
+    # An hour at a time: a week of a large fleet does not fit in memory.
+    touched = hours_touched(changed, ((one, table.read(one, one + HOUR)) for one in made))
+    write_marks(lake, CLEAN_READINGS.name, HISTORY, hour, touched)
 
 
 def _write(lake: Lake, hour: datetime, cleaned: Cleaned, heard: pl.DataFrame, report: CleanReport) -> None:

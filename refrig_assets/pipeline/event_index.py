@@ -6,9 +6,10 @@ from datetime import datetime
 
 import polars as pl
 
-from refrig_assets.contracts.bookkeeping import EVENT_INDEX
+from refrig_assets.contracts.bookkeeping import DEVICE_HOURS, EVENT_INDEX
 from refrig_assets.contracts.readings import DUPLICATE_HORIZON, RAW_READINGS
 from refrig_assets.lake import HOUR, Lake, TableFile
+from refrig_assets.pipeline.hours import hours_held
 from refrig_assets.transforms.events import Hashes, HashSet, event_hashes, scheme
 
 _SCHEME = "scheme"
@@ -61,8 +62,9 @@ def _indexed(lake: Lake, start: datetime, end: datetime) -> Iterator[pl.DataFram
     table = lake.table(EVENT_INDEX)
     files = table.files(start=start, end=end)
     stale = {f.first for f in files if f.first is not None and _foreign(f.path)}
-    if stale:
-        for hour in sorted(stale):
+    gone = _cleaned(lake, start, end) - {f.first for f in files}
+    if stale or gone:
+        for hour in sorted(stale | gone):
             index_hour(lake, hour)
         files = table.files(start=start, end=end)
     batch: list[TableFile] = []
@@ -73,6 +75,11 @@ def _indexed(lake: Lake, start: datetime, end: datetime) -> Iterator[pl.DataFram
         batch.append(file)
     if batch:
         yield table.scan_files(batch).collect(engine="in-memory")
+
+
+def _cleaned(lake: Lake, start: datetime, end: datetime) -> set[datetime]:
+    """Hours that have been cleaned: each has had its index, which may have been dropped with age since."""
+    return set(hours_held(lake.table(DEVICE_HOURS).files(start=start, end=end), start, end))
 
 
 def _foreign(path: str) -> bool:

@@ -11,7 +11,7 @@ from refrig_assets.contracts.features import DAILY_WINDOW_MIN, DEVICE_FEATURES, 
 from refrig_assets.contracts.readings import CLEAN_READINGS
 from refrig_assets.contracts.registry import DEVICE_REGISTRY
 from refrig_assets.lake import HOUR, DataFile, Lake
-from refrig_assets.pipeline.hours import SOURCE_HOUR, write_accounts
+from refrig_assets.pipeline.hours import ROWS_MARK, SOURCE_HOUR, SOURCE_MARK, write_accounts
 from refrig_assets.pipeline.stopwatch import Stopwatch
 from refrig_assets.transforms.features import FEATURE_INPUTS, in_order, window_features, window_start
 
@@ -28,6 +28,7 @@ class FeatureReport:
     devices: int = 0
     devices_by_window: dict[str, int] = field(default_factory=dict)
     source_rows: dict[datetime, int] = field(default_factory=dict)
+    source_marks: dict[datetime, int] = field(default_factory=dict)
     bytes: int = 0
     version: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -48,7 +49,7 @@ def feature_hour(lake: Lake, hour: datetime, now: datetime) -> FeatureReport:
     report = FeatureReport(hour, HOURLY_WINDOWS_MIN)
     on_time, late = _measured_in(lake, hour, max(hour, min(hour + HOUR, window_start(now, HOURLY_WINDOWS_MIN[0]))))
     watch.lap("read")
-    report.source_rows = _by_hour_of_arrival(on_time, late)
+    _account_sources(report, on_time, late)
     features = _features(on_time, late, HOURLY_WINDOWS_MIN).filter(pl.col("window_end") <= now)
     watch.lap("rules")
     _account_features(report, features)
@@ -57,7 +58,7 @@ def feature_hour(lake: Lake, hour: datetime, now: datetime) -> FeatureReport:
     hourly = pl.col("window_duration_minutes").is_in(HOURLY_WINDOWS_MIN)
     commit = table.replace_range(hour, hour + HOUR, files, keep=~hourly)
     report.bytes, report.version = commit.bytes, commit.version
-    write_accounts(lake, DEVICE_FEATURES.name, hour, {"rows": report.rows}, {SOURCE_HOUR: report.source_rows})
+    _write_accounts(lake, DEVICE_FEATURES.name, report)
     watch.lap("write")
     report.seconds = watch.laps
     return report
@@ -72,8 +73,7 @@ def feature_day(lake: Lake, day: datetime) -> FeatureReport:
     for first, before in _device_ranges(lake):
         on_time, late = _measured_in(lake, day, day + timedelta(days=1), first, before)
         watch.lap("read")
-        for hour, rows in _by_hour_of_arrival(on_time, late).items():
-            report.source_rows[hour] = report.source_rows.get(hour, 0) + rows
+        _account_sources(report, on_time, late)
         features = _features(on_time, late, (DAILY_WINDOW_MIN,))
         watch.lap("rules")
         _account_features(report, features)
@@ -81,7 +81,7 @@ def feature_day(lake: Lake, day: datetime) -> FeatureReport:
         watch.lap("write")
     commit = table.replace_range(day, day + HOUR, files, keep=pl.col("window_duration_minutes") != DAILY_WINDOW_MIN)
     report.bytes, report.version = commit.bytes, commit.version
-    write_accounts(lake, DAILY_ACCOUNT, day, {"rows": report.rows}, {SOURCE_HOUR: report.source_rows})
+    _write_accounts(lake, DAILY_ACCOUNT, report)
     watch.lap("write")
     report.seconds = watch.laps
     return report
@@ -116,12 +116,18 @@ def _features(on_time: pl.DataFrame, late: pl.DataFrame, minutes: Sequence[int])
     return pl.concat(parts).sort("window_duration_minutes", "device_id", "window_start")
 
 
-def _by_hour_of_arrival(*frames: pl.DataFrame) -> dict[datetime, int]:
-    counts: dict[datetime, int] = {}
+def _account_sources(report: FeatureReport, *frames: pl.DataFrame) -> None:
+    """Which clean hours the rows came from, added to what the report says already."""
     for frame in frames:
-        for hour, rows in frame["timestamp_ingested"].dt.truncate("1h").value_counts().iter_rows():
-            counts[hour] = counts.get(hour, 0) + rows
-    return dict(sorted(counts.items()))
+        arrived = frame.group_by(pl.col("timestamp_ingested").dt.truncate("1h")).agg(pl.len(), ROWS_MARK.alias("mark"))
+        for hour, rows, mark in arrived.sort("timestamp_ingested").iter_rows():
+            report.source_rows[hour] = report.source_rows.get(hour, 0) + rows
+            report.source_marks[hour] = report.source_marks.get(hour, 0) + mark
+
+
+def _write_accounts(lake: Lake, name: str, report: FeatureReport) -> None:
+    sources = {SOURCE_HOUR: report.source_rows, SOURCE_MARK: report.source_marks}
+    write_accounts(lake, name, report.start, {"rows": report.rows}, sources)
 
 
 def _account_features(report: FeatureReport, features: pl.DataFrame) -> None:

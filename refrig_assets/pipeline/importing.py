@@ -153,7 +153,8 @@ def _write_hours(
             wanted = wanted | pl.col(_HOUR).is_null()
         rows = spilled.filter(wanted).collect()
         if mapping.long:
-            rows = merge_points(rows).with_columns(pl.col("timestamp_ingested").dt.truncate("1h").alias(_HOUR))
+            merged = merge_points(rows.drop(_HOUR))
+            rows = merged.with_columns(pl.col("timestamp_ingested").dt.truncate("1h").alias(_HOUR))
         rows = rows.with_columns(pl.col(_HOUR).fill_null(hours[0])).sort(_HOUR, ROW)
         for hour, part in rows.partition_by(_HOUR, as_dict=True, maintain_order=True).items():
             _write_hour(part, landing, hour[0], mapping, summary)

@@ -8,11 +8,14 @@ from pathlib import Path
 import polars as pl
 
 from refrig_assets.contracts.bookkeeping import LANDING_LOG
-from refrig_assets.lake import Lake
+from refrig_assets.contracts.readings import CLEAN_READINGS, CLOCK_DRIFT_LIMIT
+from refrig_assets.lake import HOUR, Lake
 from refrig_assets.pipeline.features import DAILY_ACCOUNT
 from refrig_assets.pipeline.hours import (
     EVENT_HOUR,
+    EVENT_MARK,
     SOURCE_HOUR,
+    SOURCE_MARK,
     read_accounts,
     stale_clean_hours,
     stale_feature_hours,
@@ -49,8 +52,8 @@ def unlanded(lake: Lake, landing: Path, now: datetime, settle: timedelta) -> Wai
                 stat = path.stat()
             except FileNotFoundError:
                 continue
-            settled = now.timestamp() - stat.st_mtime >= settle.total_seconds()
-            if settled and (path.relative_to(landing).as_posix(), stat.st_size) not in known:
+            fresh = 0 <= now.timestamp() - stat.st_mtime < settle.total_seconds()
+            if not fresh and (path.relative_to(landing).as_posix(), stat.st_size) not in known:
                 new.append(f"{path.name}:{stat.st_size}")
         if new:
             found[hour] = ", ".join(new)
@@ -59,16 +62,37 @@ def unlanded(lake: Lake, landing: Path, now: datetime, settle: timedelta) -> Wai
 
 def stale(lake: Lake, now: datetime) -> tuple[Waiting, Waiting]:
     """Clean hours and feature hours of the last week whose input changed since they were made."""
-    accounts = read_accounts(lake, now - LOOK_BACK, now + timedelta(hours=1))
-    return Waiting(stale_clean_hours(accounts)), Waiting(stale_feature_hours(accounts))
+    accounts = _accounts(lake, now)
+    since = now - LOOK_BACK
+
+    def recent(found: dict[datetime, str]) -> Waiting:
+        return Waiting({hour: why for hour, why in found.items() if since <= hour <= now})
+
+    return recent(stale_clean_hours(accounts)), recent(stale_feature_hours(accounts))
 
 
 def stale_days(lake: Lake, now: datetime) -> Waiting:
     """Feature days that used other clean rows than clean holds for them now."""
-    accounts = read_accounts(lake, now - LOOK_BACK, now + timedelta(hours=1))
-    day = pl.col("other_hour").dt.truncate("1d")
-    held = accounts.filter(pl.col("account") == EVENT_HOUR).group_by(day.alias("day")).agg(pl.col("rows").sum())
-    used = accounts.filter((pl.col("table") == DAILY_ACCOUNT) & (pl.col("account") == SOURCE_HOUR))
-    used = used.group_by(pl.col("hour").alias("day")).agg(pl.col("rows").sum().alias("used"))
-    differing = used.join(held, on="day").filter(pl.col("rows") != pl.col("used")).sort("day")
-    return Waiting({d: f"{n:,} clean rows, {u:,} when it was made" for d, u, n in differing.iter_rows()})
+    accounts = _accounts(lake, now)
+    made = accounts.filter((pl.col("table") == DAILY_ACCOUNT) & (pl.col("hour") >= now - LOOK_BACK))
+    days = made.select(day="hour").unique()
+    for account, name in ((SOURCE_HOUR, "used"), (SOURCE_MARK, "used_mark")):
+        used = made.filter(pl.col("account") == account).group_by(day="hour").agg(pl.col("rows").sum().alias(name))
+        days = days.join(used, on="day", how="left")
+    clean = accounts.filter(pl.col("table") == CLEAN_READINGS.name)
+    for account, name in ((EVENT_HOUR, "held"), (EVENT_MARK, "held_mark")):
+        held = clean.filter(pl.col("account") == account).group_by(day=pl.col("other_hour").dt.truncate("1d"))
+        days = days.join(held.agg(pl.col("rows").sum().alias(name)), on="day", how="left")
+    days = days.with_columns(pl.exclude("day").fill_null(0)).sort("day")
+    differing = days.filter((pl.col("held") != pl.col("used")) | (pl.col("held_mark") != pl.col("used_mark")))
+    return Waiting(
+        {
+            day: f"{held:,} clean rows, {used if used != held else 'others'} when it was made"
+            for day, held, used in differing.select("day", "held", "used").iter_rows()
+        }
+    )
+
+
+def _accounts(lake: Lake, now: datetime) -> pl.DataFrame:
+    """The accounts that tell of the last week, with those of the hours before it in which its first rows came early."""
+    return read_accounts(lake, now - LOOK_BACK - CLOCK_DRIFT_LIMIT - HOUR, now + HOUR)

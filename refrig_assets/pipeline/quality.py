@@ -53,7 +53,7 @@ def quality_day(lake: Lake, day: datetime) -> pl.DataFrame:
     raw_rows = _count(lake.table(RAW_READINGS).scan(day, end))
     messages = int(log["messages"].sum())
     sent = max(messages, raw_rows + dead - by_account.get("dead_letter", 0))
-    landed = int(log["rows_landed"].sum() + log["messages_joined"].sum()) if messages else raw_rows
+    landed = sum(int(log[c].sum()) for c in ("rows_landed", "messages_joined")) if messages else raw_rows
     row = {
         "day": day.date() if isinstance(day, datetime) else date.fromisoformat(str(day)),
         "messages": messages,

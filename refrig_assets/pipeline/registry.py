@@ -36,12 +36,12 @@ def read_registry(path: Path) -> pl.DataFrame:
             f"{path.name}: unknown columns {', '.join(unknown)}; known are {', '.join(DEVICE_REGISTRY.columns)}"
         )
     try:
-        typed = frame.with_columns(_typed(frame, name) for name in frame.columns)
+        typed = _convert(frame, path.name)
         for name, default in REGISTRY_DEFAULTS.items():
             given = pl.col(name) if name in typed.columns else pl.lit(None)
             typed = typed.with_columns(pl.coalesce(given, pl.lit(default)).alias(name))
-        if "expected_sensors" not in typed.columns:
-            typed = typed.with_columns(pl.lit(list(SENSOR_NAMES)).alias("expected_sensors"))
+        sensors = pl.col("expected_sensors") if "expected_sensors" in typed.columns else pl.lit(None, dtype=STRS)
+        typed = typed.with_columns(sensors.fill_null(list(SENSOR_NAMES)).alias("expected_sensors"))
         registry = DEVICE_REGISTRY.validate(DEVICE_REGISTRY.conform(typed)).sort("device_id")
     except (ContractError, pl.exceptions.PolarsError) as error:
         raise RegistryError(f"{path.name}: {_explain(error)}") from error
@@ -49,6 +49,8 @@ def read_registry(path: Path) -> pl.DataFrame:
     if strange.height:
         names = ", ".join(strange["expected_sensors"].unique().sort().to_list()[:5])
         raise RegistryError(f"{path.name}: {strange.height} expected_sensors are none of the 14: {names}")
+    if registry.is_empty():
+        raise RegistryError(f"{path.name} holds no devices")
     return registry
 
 
@@ -81,15 +83,31 @@ def hours_to_release(lake: Lake) -> dict[datetime, int]:
 
 def _read_file(path: Path) -> pl.DataFrame:
     try:
-        if path.suffix == ".csv":
+        if path.suffix.lower() == ".csv":
             return pl.read_csv(path, infer_schema=False, null_values=[""])
-        if path.suffix in (".parquet", ".pq"):
+        if path.suffix.lower() in (".parquet", ".pq"):
             return pl.read_parquet(path)
     except FileNotFoundError as error:
         raise RegistryError(f"{path}: there is no such file; set REFRIG_REGISTRY or put the registry there") from error
     except pl.exceptions.PolarsError as error:
         raise RegistryError(f"{path.name} cannot be read: {str(error).splitlines()[0]}") from error
     raise RegistryError(f"{path.name}: a registry is a .csv or a .parquet file")
+
+
+def _convert(frame: pl.DataFrame, file: str) -> pl.DataFrame:
+    """Every column in the contract's type, or an error that names the column."""
+    columns = []
+    for name in frame.columns:
+        try:
+            column = frame.select(_typed(frame, name))[name]
+        except pl.exceptions.PolarsError as error:
+            raise RegistryError(f"{file}: {name}: {str(error).splitlines()[0]}") from error
+        if frame.schema[name].is_float() and column.dtype.is_integer():
+            broken = frame.filter(column != pl.col(name))
+            if broken.height:
+                raise RegistryError(f"{file}: {name}: {broken.height} values are not whole, e.g. {broken[name][0]}")
+        columns.append(column)
+    return pl.DataFrame(columns)
 
 
 def _typed(frame: pl.DataFrame, name: str) -> pl.Expr:

@@ -58,7 +58,9 @@ def vacuum_table(lake: Lake, contract: Contract, *, dry_run: bool, retention: ti
     """Remove files no reader of the last week needs, also those that a killed writer left; returns how many."""
     table = lake.table(contract).open()
     hours = int(retention.total_seconds() // 3600)
-    return len(table.vacuum(retention_hours=hours, dry_run=dry_run, full=True))
+    usual = retention >= READER_RETENTION
+    gone = table.vacuum(retention_hours=hours, dry_run=dry_run, full=True, enforce_retention_duration=usual)
+    return len(gone)
 
 
 def keep_up(lake: Lake, now: datetime, *, dry_run: bool) -> list[Upkeep]:

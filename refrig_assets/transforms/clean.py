@@ -1,10 +1,8 @@
 """The rules of C2: raw rows of one hour in, clean, quarantined and dead rows out. Frames only: no I/O, no clock."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from refrig_assets.contracts.readings import (
@@ -18,34 +16,21 @@ from refrig_assets.contracts.readings import (
     QUALITY_FLAGS,
     RANGE_VIOLATION,
     READING_GAP,
-    READING_GAP_INTERVALS,
     SENSOR_GAP,
 )
 from refrig_assets.contracts.registry import DEFAULT_INTERVAL_S
-from refrig_assets.contracts.sensors import NUMERIC_SENSORS, SENSOR_BIT, SENSOR_NAMES
+from refrig_assets.contracts.sensors import NUMERIC_SENSORS, SENSOR_NAMES
 from refrig_assets.transforms.events import Hashes, event_hashes
-
-Bits = npt.NDArray[np.int32]
-Bits64 = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+from refrig_assets.transforms.gaps import NO_HISTORY, Bits, Mask, bits_of_list, reading_gaps, reported_bits, sensor_gaps
 
 FLAG_BIT = {flag: 1 << i for i, flag in enumerate(QUALITY_FLAGS)}
 _FLAG_LISTS = pl.Series(
     [[f for f, bit in FLAG_BIT.items() if bits & bit] for bits in range(1 << len(QUALITY_FLAGS))],
     dtype=pl.List(pl.String()),
 )
-_ALL_SENSORS = sum(SENSOR_BIT.values())
-_NEVER = -(1 << 62)
+# What decides between copies of one _sequence_number, so that the order of rows and files never does.
+_THEN_FIRST = ("timestamp_ingested", "timestamp_device", "device_id", *SENSOR_NAMES)
 _EMPTY_HASHES: Hashes = np.empty(0, dtype=np.int64)
-NO_HISTORY = pl.DataFrame(
-    schema={
-        "device_id": pl.String(),
-        "hour": pl.Datetime("us", "UTC"),
-        "first_reading": pl.Datetime("us", "UTC"),
-        "last_reading": pl.Datetime("us", "UTC"),
-        "sensors_reported": pl.Int32(),
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -90,13 +75,13 @@ def clean_readings(raw: pl.DataFrame, context: CleanContext) -> Cleaned:
     del raw  # the hour of a large fleet is a gigabyte: each step lets go of the one before
     rows = _with_time_and_device(rows.with_columns(repeated), devices)
     rows = rows[_order(rows)]
-    reported = _reported_bits(rows)
+    reported = reported_bits(rows)
     flags = (
         _bit(rows["repeated"], DUPLICATE_REMOVED)
         | _bit(rows["drifted"], CLOCK_DRIFT)
         | _bit(rows["device"] >= context.registry.height, DEVICE_UNKNOWN)
-        | _bit(_reading_gaps(rows, devices, context.history), READING_GAP)
-        | _bit(_sensor_gaps(rows, reported, devices), SENSOR_GAP)
+        | _bit(reading_gaps(rows, devices, context.history), READING_GAP)
+        | _bit(sensor_gaps(rows, reported, devices), SENSOR_GAP)
     )
     rows, value_flags = _enforce_ranges(rows)
     rows = _assemble(rows, flags | value_flags, devices)
@@ -112,29 +97,6 @@ def clean_readings(raw: pl.DataFrame, context: CleanContext) -> Cleaned:
     )
 
 
-def device_hours(clean: pl.DataFrame, hour: datetime) -> pl.DataFrame:
-    """Who was heard in the hour and with which sensors: what later hours find gaps by."""
-    bits = [pl.col(name).is_not_null().any().cast(pl.Int32) * bit for name, bit in SENSOR_BIT.items()]
-    return (
-        clean.lazy()
-        .group_by("device_id")
-        .agg(
-            pl.col("timestamp_utc").min().alias("first_reading"),
-            pl.col("timestamp_utc").max().alias("last_reading"),
-            pl.sum_horizontal(bits).cast(pl.Int32).alias("sensors_reported"),
-        )
-        .select(
-            pl.lit(hour).cast(pl.Datetime("us", "UTC")).alias("hour"),
-            "device_id",
-            "first_reading",
-            "last_reading",
-            "sensors_reported",
-        )
-        .sort("device_id")
-        .collect()
-    )
-
-
 def _devices(context: CleanContext, heard: pl.Series) -> pl.DataFrame:
     """A row a device; its code is its position: the registered ones by name, then those nobody knows.
 
@@ -147,7 +109,7 @@ def _devices(context: CleanContext, heard: pl.Series) -> pl.DataFrame:
         .collect()
     )
     registered = context.registry.select(
-        "device_id", "expected_interval_s", _bits_of_list("expected_sensors").alias("expected_bits")
+        "device_id", "expected_interval_s", bits_of_list("expected_sensors").alias("expected_bits")
     ).sort("device_id")
     unknown = (
         heard.unique()
@@ -168,11 +130,6 @@ def _devices(context: CleanContext, heard: pl.Series) -> pl.DataFrame:
     )
 
 
-def _bits_of_list(column: str) -> pl.Expr:
-    terms = [pl.col(column).list.contains(name).cast(pl.Int32) * bit for name, bit in SENSOR_BIT.items()]
-    return pl.sum_horizontal(terms).cast(pl.Int32)
-
-
 def _drop_duplicates(raw: pl.DataFrame, context: CleanContext) -> tuple[pl.DataFrame, pl.Series]:
     """The first row of each event, by _sequence_number, and whether it had others, in this hour or another."""
     hashes = event_hashes(raw["event_id"])
@@ -181,7 +138,7 @@ def _drop_duplicates(raw: pl.DataFrame, context: CleanContext) -> tuple[pl.DataF
     if hashes.n_unique() < raw.height:
         again = raw.with_row_index("row").filter(hashes.is_duplicated())
         first = (
-            again.sort("_sequence_number", "timestamp_ingested", "timestamp_device", "device_id", "row")
+            again.sort("_sequence_number", *_THEN_FIRST, "row")
             .group_by("event_id", maintain_order=True)
             .agg(pl.col("row").first(), pl.len())
         )
@@ -237,69 +194,6 @@ def _order(rows: pl.DataFrame) -> pl.Series:
 def _bit(mask: pl.Series | Mask, flag: str) -> Bits:
     values = mask.to_numpy() if isinstance(mask, pl.Series) else mask
     return values.astype(np.int32) * np.int32(FLAG_BIT[flag])
-
-
-def _reported_bits(rows: pl.DataFrame) -> Bits:
-    """Which sensors each row was sent with, as bits."""
-    reported = np.full(rows.height, _ALL_SENSORS, dtype=np.int32)
-    for name, bit in SENSOR_BIT.items():
-        if rows[name].null_count():
-            reported -= rows[name].is_null().to_numpy().astype(np.int32) * np.int32(bit)
-    return reported
-
-
-def _reading_gaps(rows: pl.DataFrame, devices: pl.DataFrame, history: pl.DataFrame) -> Mask:
-    """More than five expected intervals since the device's reading before, in this hour or an earlier one."""
-    device = rows["device"].to_numpy()
-    at = rows["timestamp_utc"].dt.epoch("us").to_numpy()
-    limit = devices["expected_interval_s"].to_numpy()[device].astype(np.int64) * (READING_GAP_INTERVALS * 1_000_000)
-    before = np.full(len(at), _NEVER, dtype=np.int64)
-    same_device = device[1:] == device[:-1]
-    before[1:][same_device] = at[:-1][same_device]
-    heard = devices["last_reading"].dt.epoch("us").fill_null(_NEVER).to_numpy()[device]
-    before = np.where(heard < at, np.maximum(before, heard), before)
-    suspect = at - before > limit
-    late = np.flatnonzero(suspect & (heard >= at))
-    if len(late):
-        before[late] = np.maximum(before[late], _heard_before(rows[late], devices, history))
-    return (at - before > limit) & (before > _NEVER)
-
-
-def _heard_before(late: pl.DataFrame, devices: pl.DataFrame, history: pl.DataFrame) -> Bits64:
-    """For late rows: the latest moment before each at which an earlier hour says the device was heard."""
-    at = (
-        late.select("timestamp_utc", "device")
-        .with_row_index("row")
-        .join(devices.select("device", "device_id"), on="device", maintain_order="left")
-    )
-    moment = pl.when(pl.col("last_reading") < pl.col("timestamp_utc")).then("last_reading")
-    moment = moment.when(pl.col("first_reading") < pl.col("timestamp_utc")).then("first_reading")
-    found = at.join(history.select("device_id", "first_reading", "last_reading"), on="device_id", how="left")
-    return (
-        found.group_by("row")
-        .agg(moment.otherwise(None).max().dt.epoch("us").fill_null(_NEVER).alias("moment"))
-        .sort("row")["moment"]
-        .to_numpy()
-    )
-
-
-def _sensor_gaps(rows: pl.DataFrame, reported: Bits, devices: pl.DataFrame) -> Mask:
-    """A sensor that is expected of the device, or that it reported before, was not sent."""
-    device = rows["device"].to_numpy()
-    missing = ~reported & np.int32(_ALL_SENSORS)
-    gap = (missing & devices["expected_bits"].to_numpy()[device]) != 0
-    if not len(device) or not missing.any():
-        return gap
-    starts = np.flatnonzero(np.r_[True, device[1:] != device[:-1]])
-    lengths = np.diff(np.r_[starts, len(device)])
-    this_hour = np.repeat(np.bitwise_or.reduceat(reported, starts), lengths)
-    unsteady = missing & this_hour
-    position = np.arange(len(device))
-    for bit in SENSOR_BIT.values():
-        if (unsteady & bit).any():
-            first = np.minimum.reduceat(np.where(reported & bit, position, len(device)), starts)
-            gap |= ((unsteady & bit) != 0) & (position > np.repeat(first, lengths))
-    return gap
 
 
 def _enforce_ranges(rows: pl.DataFrame) -> tuple[pl.DataFrame, Bits]:

@@ -40,4 +40,5 @@ class HashSet:
         candidates = others[likely]
         at = np.searchsorted(self._sorted, candidates)
         at[at == len(self._sorted)] = 0
-        return likely[self._sorted[at] == candidates]
+        found: npt.NDArray[np.intp] = likely[self._sorted[at] == candidates]
+        return found

@@ -5,6 +5,7 @@ for both its 15-minute and its 60-minute windows. Sums run in the order of the r
 the bit; Polars' streaming group-by is faster by a little but adds in a different order each time.
 """
 
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,8 @@ from refrig_assets.contracts.sensors import BOOL_SENSORS, NUMERIC_SENSORS, SENSO
 from refrig_assets.transforms.segments import Moments, Segments
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+_MINUTE_US = 60_000_000
 _P95 = 0.95
 _SENSOR_BY_SHORT = {s.short: s.name for s in SENSORS}
 FEATURE_INPUTS: tuple[str, ...] = (
@@ -50,13 +53,15 @@ def window_features(clean: pl.DataFrame, minutes: Sequence[int]) -> pl.DataFrame
         return DEVICE_FEATURES.empty()
     clean = in_order(clean)
     at = clean["timestamp_utc"].dt.epoch("us").to_numpy()
-    origin = at.min() // 60_000_000 * 60_000_000
-    base = _windows(clean["device_id"], at, minutes[0])
-    elapsed = (at - origin) / 60_000_000.0
+    run = clean["device_id"].rle_id().to_numpy()
+    base = _windows(clean["device_id"], run, at, minutes[0])
+    # Counted from the start of the longest window: what lies outside a window has no say in it, not even in rounding.
+    elapsed = at % (math.lcm(*minutes) * _MINUTE_US) / float(_MINUTE_US)
+    ties = _ties(clean, run, at)
     tracked = [s.name for s in SENSORS]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy lets go of the interpreter while it sums
         moments = dict(
-            zip(tracked, pool.map(lambda n: _moments(clean[n], elapsed, base.segments, n), tracked), strict=True)
+            zip(tracked, pool.map(lambda n: _moments(clean[n], elapsed, base.segments, ties, n), tracked), strict=True)
         )
     counts = {
         "reading_count": base.segments.lengths.astype(np.int64),
@@ -66,32 +71,50 @@ def window_features(clean: pl.DataFrame, minutes: Sequence[int]) -> pl.DataFrame
     frames = []
     for length in minutes:
         windows, merged, sums = _merge(base, moments, counts, length)
-        frames.append(_feature_frame(windows, merged, sums, _p95(clean, at, length)))
+        frames.append(_feature_frame(windows, merged, sums, _p95(clean, run, at, length)))
     return pl.concat(frames).sort("window_duration_minutes", "device_id", "window_start")
 
 
 def in_order(clean: pl.DataFrame) -> pl.DataFrame:
-    """By device and time. Rows of one file already are; the tie-breakers make any mixture so in one way only."""
+    """By device and time. Rows of one file already are."""
     device, at = clean["device_id"], clean["timestamp_utc"]
     same = device == device.shift(1)
     back = (same & (at < at.shift(1))).fill_null(False)
     if not back.any() and device.is_sorted():
         return clean
-    ties = [c for c in ("timestamp_ingested", "event_id") if c in clean.columns]
-    return clean.sort("device_id", "timestamp_utc", *ties, maintain_order=True)
+    return clean.sort("device_id", "timestamp_utc", maintain_order=True)
 
 
-def _windows(device: pl.Series, at: npt.NDArray[np.int64], minutes: int) -> _Windows:
-    length = minutes * 60_000_000
+def _ties(clean: pl.DataFrame, run: npt.NDArray[np.uint32], at: Ints) -> tuple[Ints, Ints]:
+    """Positions of a device's readings of one instant, and the positions to take their values from.
+
+    So they are summed in one order, whatever order the files hold them in.
+    """
+    again = np.r_[False, (at[1:] == at[:-1]) & (run[1:] == run[:-1])]
+    tied = np.flatnonzero(again | np.r_[again[1:], False])
+    if not len(tied):
+        return tied, tied
+    sensors = [s.name for s in SENSORS]
+    ranked = (
+        clean.select(sensors)[tied]
+        .with_columns(pl.Series("instant", np.cumsum(~again[tied])), pl.Series("position", tied))
+        .sort("instant", *sensors)
+    )
+    return tied, ranked["position"].to_numpy()
+
+
+def _windows(device: pl.Series, run: npt.NDArray[np.uint32], at: Ints, minutes: int) -> _Windows:
+    length = minutes * _MINUTE_US
     start = at // length * length
-    device_run = device.rle_id().to_numpy()
-    change = (device_run[1:] != device_run[:-1]) | (start[1:] != start[:-1])
-    segments = Segments.from_changes(change)
+    segments = Segments.from_changes((run[1:] != run[:-1]) | (start[1:] != start[:-1]))
     return _Windows(minutes, segments, device.gather(segments.starts), start[segments.starts])
 
 
-def _moments(values: pl.Series, elapsed: Floats, segments: Segments, name: str) -> Moments:
+def _moments(values: pl.Series, elapsed: Floats, segments: Segments, ties: tuple[Ints, Ints], name: str) -> Moments:
     numbers = values.cast(pl.Float64).to_numpy()
+    if len(ties[0]):
+        numbers = numbers.copy()
+        numbers[ties[0]] = numbers[ties[1]]
     wants_slope = any("slope" in STATISTICS[s.short] for s in NUMERIC_SENSORS if s.name == name)
     return Moments.of(numbers, segments, elapsed if wants_slope else None)
 
@@ -101,7 +124,7 @@ def _merge(
 ) -> tuple[_Windows, dict[str, Moments], dict[str, npt.NDArray[np.int64]]]:
     if minutes == base.minutes:
         return base, moments, counts
-    windows = _windows(base.device, base.start_us, minutes)
+    windows = _windows(base.device, base.device.rle_id().to_numpy(), base.start_us, minutes)
     return (
         windows,
         {name: m.merged(windows.segments) for name, m in moments.items()},
@@ -109,10 +132,10 @@ def _merge(
     )
 
 
-def _p95(clean: pl.DataFrame, at: npt.NDArray[np.int64], minutes: int) -> dict[str, pl.Series]:
+def _p95(clean: pl.DataFrame, run: npt.NDArray[np.uint32], at: Ints, minutes: int) -> dict[str, pl.Series]:
     """95th percentiles, linear between readings; of all readings of the window, since they cannot be merged."""
     shorts = [short for short, statistics in STATISTICS.items() if "p95" in statistics]
-    windows = _windows(clean["device_id"], at, minutes)
+    windows = _windows(clean["device_id"], run, at, minutes)
     window = pl.Series("window", windows.segments.spread(np.arange(len(windows.segments)))).set_sorted()
     found = (
         clean.select(_SENSOR_BY_SHORT[s] for s in shorts)

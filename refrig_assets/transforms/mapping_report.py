@@ -169,7 +169,7 @@ class ReportBuilder:
         report = self.report
         if self._hashes:
             hashes = pl.concat(self._hashes).sort()
-            different = len(hashes) - int((hashes.diff() == 0).sum())
+            different = len(hashes) - int((hashes == hashes.shift(1)).sum())
             report.repeated = 0 if self.mapping.long else len(hashes) - different
             report.readings = different if self.mapping.long else len(hashes)
         self._intervals.finish(report)

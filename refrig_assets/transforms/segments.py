@@ -29,7 +29,8 @@ class Segments:
 
     @cached_property
     def lengths(self) -> Ints:
-        return np.diff(np.r_[self.starts, self.rows])
+        lengths: Ints = np.diff(np.r_[self.starts, self.rows])
+        return lengths
 
     def sum(self, values: npt.NDArray[Number]) -> npt.NDArray[Number]:
         return np.add.reduceat(values, self.starts)
@@ -40,7 +41,7 @@ class Segments:
     def most(self, values: Floats) -> Floats:
         return np.fmax.reduceat(values, self.starts)
 
-    def spread(self, per_run: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    def spread(self, per_run: npt.NDArray[Number]) -> npt.NDArray[Number]:
         """One value a run, repeated for each of its rows."""
         return np.repeat(per_run, self.lengths)
 

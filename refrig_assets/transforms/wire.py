@@ -1,17 +1,20 @@
-"""The wire message: NDJSON bytes in, raw rows and dead letters out. Used by landing and by the stream. No I/O.
+"""The wire message: NDJSON bytes in, fields and dead letters out. Used by landing and by the stream. No I/O.
 
-Polars parses whole blocks and refuses a block with one bad line; such a block is halved until the bad lines stand
-alone, and only these are looked at in Python.
+Polars parses whole blocks and refuses a block with one bad line. Lines that look odd are taken out beforehand; a block
+that is refused all the same is cut into ever smaller ones until the bad lines stand alone, and only these are looked at
+in Python.
 """
 
 import base64
-import io
 import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from refrig_assets.contracts.sensors import SENSOR_NAMES, SENSORS
@@ -27,9 +30,18 @@ _TEXT_FIELDS = (
     "unit",
     "quality",
 )
-_WIRE: dict[str, pl.DataType] = {**dict.fromkeys(_TEXT_FIELDS, pl.String()), "readings": pl.Struct(_READINGS)}
-_MESSAGE: dict[str, pl.DataType] = {**_WIRE, "line": pl.String(), "offset": pl.Int64()}
-_ALONE = 8  # lines left in a refused block when looking at each is cheaper than halving again
+_TEXTS = dict.fromkeys(_TEXT_FIELDS, pl.String())
+_WIRE: dict[str, pl.DataType] = {**_TEXTS, "readings": pl.Struct(_READINGS)}
+_LENIENT: dict[str, pl.DataType] = {**_TEXTS, "readings": pl.Struct(dict.fromkeys(SENSOR_NAMES, pl.String()))}
+_MESSAGE: dict[str, pl.DataType] = {**_WIRE, "offset": pl.Int64()}
+_REFUSED = (pl.exceptions.ComputeError, pl.exceptions.SchemaError, pl.exceptions.InvalidOperationError)
+_ALONE = 8  # lines left in a refused block when looking at each is cheaper than cutting again
+_PIECES = 16
+# NaN is no JSON; half a surrogate pair, which Polars would read as NUL, is no text.
+_ODD_WORDS = (b"NaN", b"Infinity", b"\\ud", b"\\uD")
+_BLANK_BEFORE_COLON = (b" :", b"\t:", b"\r:")
+_QUOTE, _COLON, _SPACE, _N, _CR, _NEWLINE, _BRACE = b'": n\r\n}'
+Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,8 @@ class Dead:
     offset: int
     reason: str
     payload: bytes
+    event_id: str | None = None
+    device_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,81 +60,186 @@ class Messages:
     """Messages read from a block of bytes: a row each, still with text for times, and those that could not be read."""
 
     rows: pl.DataFrame
-    """the wire fields, `offset` (bytes from the start of the source) and `line`"""
+    """the wire fields and `offset`, bytes from the start of the source"""
     dead: list[Dead]
     lines: int
+    """lines that are not blank = rows + dead"""
     unknown_fields: int
+    """messages with a value in a field nobody knows"""
+    block: bytes
+    offset: int
+
+    def payload(self, offset: int) -> bytes:
+        """The line that begins there, as it came."""
+        start = offset - self.offset
+        end = self.block.find(b"\n", start)
+        return self.block[start : None if end < 0 else end].rstrip(b"\r")
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """Where the lines of a block begin and end; the ends are those of the newlines."""
+
+    block: bytes
+    starts: Integers
+    ends: Integers
+
+    @classmethod
+    def of(cls, block: bytes) -> "_Lines":
+        ends = np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE)
+        if block and block[-1] != _NEWLINE:
+            ends = np.append(ends, len(block))
+        return cls(block, np.append(np.zeros(1, np.int64), ends[:-1] + 1)[: len(ends)], ends)
+
+    def line(self, number: int) -> bytes:
+        return self.block[self.starts[number] : self.ends[number]].rstrip(b"\r")
+
+    def text(self, numbers: Integers) -> bytes:
+        """These lines and nothing between them."""
+        breaks = np.flatnonzero(np.diff(numbers) != 1)
+        if not len(breaks) and len(numbers) == len(self.starts):
+            return self.block
+        firsts, lasts = numbers[np.append(0, breaks + 1)], numbers[np.append(breaks, len(numbers) - 1)]
+        return b"".join(self.block[self.starts[a] : self.ends[b] + 1] for a, b in zip(firsts, lasts, strict=True))
+
+    def with_words(self, words: tuple[bytes, ...]) -> Integers:
+        """Numbers of the lines that hold one of the words."""
+        found = []
+        for word in words:
+            at = self.block.find(word)
+            while at >= 0:
+                number = int(np.searchsorted(self.ends, at))
+                found.append(number)
+                at = self.block.find(word, int(self.ends[number]))
+        return np.array(found, dtype=np.int64)
 
 
 def read_lines(block: bytes, offset: int = 0) -> Messages:
     """Read a block of whole lines."""
+    lines = _Lines.of(block)
+    odd = _odd(lines)
+    alone = np.flatnonzero(odd).tolist()
+    frames = list(_parsed(lines, np.flatnonzero(~odd), alone)) if not odd.all() else []
     dead: list[Dead] = []
-    lines = _lines(block, offset, dead)
-    total = lines.height + len(dead)
-    odd = ~lines["line"].str.ends_with("}") | lines["line"].str.contains_any(["NaN", "Infinity"])
-    rows = [] if odd.all() else list(_parsed(lines.filter(~odd)))
-    alone = [lines.filter(odd), *(r for r in rows if "readings" not in r.columns)]
-    good = [r for r in rows if "readings" in r.columns]
     singles = []
-    for line, at in pl.concat(alone).select("line", "offset").iter_rows():
+    for number in alone:
+        line, at = lines.line(number), int(lines.starts[number])
         found = _read_one(line)
         if isinstance(found, str):
-            dead.append(Dead(at, found, line.encode()))
-        else:
-            singles.append({**found, "line": line, "offset": at})
-    good.append(pl.DataFrame(singles, schema=_MESSAGE))
-    messages = pl.concat([m.select(list(_MESSAGE)) for m in good])
-    return Messages(messages.sort("offset"), dead, total, _count_unknown(messages))
+            dead.append(Dead(at + offset, found, line))
+        elif found is not None:
+            singles.append({**found, "offset": at})
+    if singles or not frames:
+        frames.append(pl.DataFrame(singles, schema=_MESSAGE))
+    rows = frames[0] if len(frames) == 1 else pl.concat(frames).sort("offset")
+    unknown = _count_unknown(lines, rows)
+    dead.sort(key=lambda d: d.offset)
+    rows = rows.with_columns(pl.col("offset") + offset) if offset else rows
+    return Messages(rows, dead, rows.height + len(dead), unknown, block, offset)
 
 
-def _lines(block: bytes, offset: int, dead: list[Dead]) -> pl.DataFrame:
-    """The block's lines with their offsets, blank ones left out, those that are not UTF-8 dead."""
+def _odd(lines: _Lines) -> npt.NDArray[np.bool_]:
+    """Lines that are surely not, or perhaps not, to be read as JSON objects by Polars; blank ones, too."""
+    data = np.frombuffer(lines.block, np.uint8)
+    if not len(data):
+        return np.zeros(0, np.bool_)
+    last = data[lines.ends - 1]  # of an empty line some other byte, which is a newline
+    before = data[np.maximum(lines.ends - 2, 0)]
+    odd = np.where(last == _CR, before, last) != _BRACE
+    odd[lines.ends == lines.starts] = True
+    odd[lines.with_words(_ODD_WORDS)] = True
+    if not lines.block.isascii():
+        for number in np.flatnonzero(np.logical_or.reduceat(data >= 0x80, lines.starts)).tolist():
+            odd[number] |= not _is_text(lines.line(number))
+    return np.asarray(odd, np.bool_)
+
+
+def _is_text(line: bytes) -> bool:
     try:
-        text = pl.Series("line", [block.decode()]).str.split("\n").explode()
-        sizes = text.str.len_bytes()
+        line.decode()
     except UnicodeDecodeError:
-        pieces = block.split(b"\n")
-        sizes = pl.Series([len(p) for p in pieces], dtype=pl.UInt32)
-        starts = [offset, *(offset + (sizes.cast(pl.Int64) + 1).cum_sum()).to_list()]
-        texts = []
-        for piece, at in zip(pieces, starts, strict=False):
-            try:
-                texts.append(piece.decode())
-            except UnicodeDecodeError as error:
-                dead.append(Dead(at, f"not UTF-8: {error.reason} at byte {error.start}", piece))
-                texts.append("")
-        text = pl.Series("line", texts, dtype=pl.String)
-    ends = (sizes.cast(pl.Int64) + 1).cum_sum()
-    frame = pl.DataFrame({"line": text.str.strip_chars(), "offset": ends - sizes.cast(pl.Int64) - 1 + offset})
-    return frame.filter(pl.col("line").str.len_bytes() > 0)
+        return False
+    return True
 
 
-def _parsed(lines: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Parsed frames, and unparsed remainders (without `readings`) too small to halve."""
-    try:
-        parsed = pl.read_ndjson(io.StringIO("\n".join(lines["line"])), schema=_WIRE)
-    except (pl.exceptions.ComputeError, pl.exceptions.SchemaError, pl.exceptions.InvalidOperationError):
-        parsed = None
-    if parsed is not None and parsed.height == lines.height:
-        yield parsed.with_columns(lines["offset"], lines["line"])
-    elif lines.height <= _ALONE:
-        yield lines
+def _parsed(lines: _Lines, numbers: Integers, alone: list[int]) -> Iterator[pl.DataFrame]:
+    """Frames of messages; lines that must be looked at one by one are added to `alone`."""
+    parsed = _parse(lines.text(numbers), len(numbers))
+    if parsed is not None:
+        frame, doubtful = parsed
+        frame = frame.with_columns(pl.Series("offset", lines.starts[numbers]))
+        if doubtful.any():
+            alone += numbers[doubtful.to_numpy()].tolist()
+            frame = frame.filter(~doubtful)
+        yield frame
+    elif len(numbers) <= _ALONE:
+        alone += numbers.tolist()
     else:
-        middle = lines.height // 2
-        yield from _parsed(lines[:middle])
-        yield from _parsed(lines[middle:])
+        for piece in np.array_split(numbers, min(_PIECES, len(numbers) // _ALONE + 1)):
+            yield from _parsed(lines, piece, alone)
 
 
-def _read_one(line: str) -> dict[str, Any] | str:
-    """A line on its own: its wire fields, or the reason it cannot be read."""
+def _parse(text: bytes, count: int) -> tuple[pl.DataFrame, pl.Series] | None:
+    """Lines as rows and which of them are doubtful, or None where one is no JSON object."""
     try:
-        found = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+        frame = pl.read_ndjson(text, schema=_WIRE)
+        bad = pl.lit(False)
+    except _REFUSED:
+        try:
+            frame = pl.read_ndjson(text, schema=_LENIENT)
+        except _REFUSED:
+            return None
+        values = [_lenient(s.name, s.is_bool) for s in SENSORS]
+        given = [pl.col("readings").struct.field(s) for s in SENSOR_NAMES]
+        bad = pl.any_horizontal(g.is_not_null() & v.is_null() for g, v in zip(given, values, strict=True))
+        whole = pl.when(pl.col("readings").is_not_null()).then(pl.struct(values)).alias("readings")
+        doubtful = frame.select(bad | _nested()).to_series()
+        return (frame.with_columns(whole), doubtful) if frame.height == count else None
+    return (frame, frame.select(bad | _nested()).to_series()) if frame.height == count else None
+
+
+def _lenient(name: str, is_bool: bool) -> pl.Expr:
+    """What stands for a value beyond doubt, whichever JSON type says it."""
+    text = pl.col("readings").struct.field(name)
+    if not is_bool:
+        return text.cast(pl.Float64, strict=False)
+    words = {"true": True, "false": False, "1": True, "0": False}
+    return text.replace_strict(words, default=None, return_dtype=pl.Boolean)
+
+
+def _nested() -> pl.Expr:
+    """Objects and arrays where text belongs, which Polars hands over as text."""
+    texts = [pl.col(n) for n in _TEXT_FIELDS if n != "quality"]
+    return pl.any_horizontal(
+        (t.str.starts_with("[") | t.str.starts_with('{"') | (t == "{}")).fill_null(False) for t in texts
+    )
+
+
+def _load(text: str) -> Any:
+    """JSON as Polars reads it: of a key given twice the first counts, a number beyond all bounds is infinite."""
+    return json.loads(text, object_pairs_hook=lambda pairs: dict(reversed(pairs)), parse_int=_whole)
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) < 400 else float(digits)
+
+
+def _read_one(line: bytes) -> dict[str, Any] | str | None:
+    """A line on its own: its wire fields, or the reason it cannot be read, or None where it is blank."""
+    try:
+        text = line.decode().strip().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        return f"not UTF-8: {error.reason} at byte {error.start}"
+    if not text:
+        return None
+    try:
+        found = _load(text)
+    except (ValueError, RecursionError) as error:
         return f"not JSON: {error}"[:200]
     if not isinstance(found, dict):
         return f"not a JSON object but {type(found).__name__}"
     try:
-        fields = {k: _text(found[k], k) for k in _TEXT_FIELDS if found.get(k) is not None}
+        fields: dict[str, Any] = {k: _text(found[k], k) for k in _TEXT_FIELDS if found.get(k) is not None}
         readings = found.get("readings")
         if readings is not None:
             if not isinstance(readings, dict):
@@ -131,11 +250,15 @@ def _read_one(line: str) -> dict[str, Any] | str:
     return fields
 
 
-def _text(value: object, name: str) -> Any:
+def _text(value: object, name: str) -> str:
     if isinstance(value, dict | list):
-        raise ValueError(f"{name} is {type(value).__name__}, not text")
+        if name != "quality":  # which we do not use
+            raise ValueError(f"{name} is {type(value).__name__}, not text")
+        return json.dumps(value)
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float) and math.isfinite(value):
+        return format(Decimal(repr(value)), "f").removesuffix(".0")
     text = str(value)
     try:
         text.encode()
@@ -150,34 +273,54 @@ def _number(value: object, name: str, is_bool: bool) -> float | bool | None:
         return None
     words = {"true": 1.0, "false": 0.0}
     try:
-        number = words[value.lower()] if isinstance(value, str) and value.lower() in words else float(value)  # type: ignore[arg-type]
+        if isinstance(value, str):
+            number = words[value.lower()] if value.lower() in words else float(value.replace("_", "?"))
+        else:
+            number = float(value)  # type: ignore[arg-type]
     except OverflowError:
         number = math.inf
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} is not a number: {str(value)[:40]!r}") from error
+        raise ValueError(f"{name} is not a number: {ascii(value)[:40]}") from error
     if not is_bool:
         return number
     if number not in (0.0, 1.0):
-        raise ValueError(f"{name} is neither true nor false: {str(value)[:40]!r}")
+        raise ValueError(f"{name} is neither true nor false: {ascii(value)[:40]}")
     return number == 1.0
 
 
-def _count_unknown(messages: pl.DataFrame) -> int:
+def _count_unknown(lines: _Lines, rows: pl.DataFrame) -> int:
     """Messages with a value in a field nobody knows. Counting keys finds suspects; only these are parsed again."""
-    if messages.is_empty():
+    if rows.is_empty():
         return 0
-    keys = pl.col("line").str.count_matches(r'"\s*:')
-    empty = pl.col("line").str.count_matches(r'"\s*:\s*null')
-    known = pl.sum_horizontal(pl.col(name).is_not_null() for name in _WIRE) + pl.sum_horizontal(
-        pl.col("readings").struct.field(s).is_not_null() for s in SENSOR_NAMES
-    )
-    return sum(_has_unknown(json.loads(line)) for line in messages.filter(keys != empty + known)["line"])
+    known = rows.select(
+        pl.sum_horizontal(pl.col(name).is_not_null() for name in _WIRE)
+        + pl.sum_horizontal(pl.col("readings").struct.field(s).is_not_null() for s in SENSOR_NAMES)
+    ).to_series()
+    numbers = np.searchsorted(lines.starts, rows["offset"].to_numpy())
+    suspect = _keys_with_value(lines)[numbers] != known.to_numpy()
+    suspect |= np.isin(numbers, lines.with_words(_BLANK_BEFORE_COLON))
+    return sum(_has_unknown(lines.line(n)) for n in numbers[suspect].tolist())
 
 
-def _has_unknown(message: dict[str, Any]) -> bool:
-    readings = message.get("readings")
-    return any(k not in _WIRE for k in message) or (
-        isinstance(readings, dict) and any(k not in SENSOR_NAMES for k in readings)
+def _keys_with_value(lines: _Lines) -> Integers:
+    """How often in each line a quote and a colon are followed by anything but null: never too few."""
+    data = np.frombuffer(lines.block + b"   ", np.uint8)
+    keys = data[:-3] == _QUOTE
+    keys &= data[1:-2] == _COLON
+    at = np.flatnonzero(keys)
+    then = data[at + 2]
+    null = (then == _N) | ((then == _SPACE) & (data[at + 3] == _N))
+    return np.diff(np.searchsorted(at[~null], np.append(lines.starts, len(lines.block))))
+
+
+def _has_unknown(line: bytes) -> bool:
+    try:
+        message = _load(line.decode().strip().removeprefix("\ufeff"))
+    except RecursionError:  # Polars goes deeper; no field we know is nested
+        return True
+    readings = message.get("readings") or {}
+    return any(v is not None and k not in _WIRE for k, v in message.items()) or any(
+        v is not None and k not in SENSOR_NAMES for k, v in readings.items()
     )
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from adversarial_hour import HOUR, adversarial_hour
 
 from benchmarks.pyspark_env import JavaMissingError, require_java, run_hours
 from refrig_assets.contracts import CLEAN_READINGS, DEVICE_FEATURES
@@ -17,6 +16,7 @@ from refrig_assets.simulator import Mess, make_fleet, plan_faults, raw_hour
 from refrig_assets.transforms.clean import CleanContext, clean_readings
 from refrig_assets.transforms.events import event_hashes
 from refrig_assets.transforms.features import window_features
+from refrig_assets_tests.benchmarks.adversarial_hour import HOUR, adversarial_hour
 
 RELATIVE = 1e-9
 # A difference of means has no relative precision of its own near zero: this much of the sensors' size is allowed.
