@@ -92,7 +92,7 @@ def lake_findings(lake: "Lake") -> list[Finding]:
             remedy = "correct its permissions, or point --lake or REFRIG_LAKE to another place"
             return [Finding("lake", "error", f"{lake.uri} is not writable: {problem}", remedy)]
     try:
-        missing = missing_tables(lake)
+        missing = lake.missing_tables()
     except Exception as error:  # object stores raise their own kinds
         first = " ".join(_COLOURS.sub("", str(error)).split())
         remedy = "check the URI, the network and REFRIG_STORAGE_OPTIONS (credentials, endpoint)"
@@ -102,24 +102,6 @@ def lake_findings(lake: "Lake") -> list[Finding]:
         remedy = "refrig doctor --create"
         return [reached, Finding("tables", "warn", f"{len(missing)} missing: {', '.join(missing[:4])} …", remedy)]
     return [reached, Finding("tables", "ok", "all there")]
-
-
-def missing_tables(lake: "Lake") -> list[str]:
-    """Tables that are not there. A store that cannot be asked raises; it does not pass for an empty one."""
-    from deltalake import DeltaTable
-    from deltalake.exceptions import TableNotFoundError
-
-    from refrig_assets.contracts import CONTRACTS
-
-    missing = []
-    for contract in CONTRACTS:
-        try:
-            DeltaTable(lake.table(contract).uri, storage_options=dict(lake.storage_options) or None)
-        except TableNotFoundError as error:
-            if "Unknown scheme" in str(error):
-                raise
-            missing.append(contract.name)
-    return missing
 
 
 def _unwritable(path: Path) -> str | None:

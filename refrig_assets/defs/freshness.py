@@ -1,30 +1,22 @@
 """Freshness checks: one a table with a promise, judged by the newest data in it."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import dagster as dg
 
 from refrig_assets.contracts import CLEAN_READINGS, DEVICE_FEATURES, RAW_READINGS, Contract
-from refrig_assets.contracts.features import HOURLY_WINDOWS_MIN
 from refrig_assets.defs.metadata import check_result
 from refrig_assets.defs.resources import ClockResource, LakeResource
 from refrig_assets.lake import Lake
 from refrig_assets.monitoring.findings import Finding
 from refrig_assets.monitoring.freshness import describe, judge_age
+from refrig_assets.pipeline.status import newest_moment
 
 WATCHED: tuple[Contract, ...] = (RAW_READINGS, CLEAN_READINGS, DEVICE_FEATURES)
 
 
-def newest(lake: Lake, contract: Contract) -> datetime | None:
-    """The newest moment a table speaks of; of windows, the end of the shortest."""
-    last = max((f.last for f in lake.table(contract).files() if f.last is not None), default=None)
-    if last is not None and contract is DEVICE_FEATURES:
-        return last + timedelta(minutes=HOURLY_WINDOWS_MIN[0])
-    return last
-
-
 def freshness_finding(lake: Lake, contract: Contract, now: datetime) -> Finding:
-    age = judge_age(contract, newest(lake, contract), now)
+    age = judge_age(contract, newest_moment(contract, lake.table(contract).files()), now)
     promise = contract.freshness
     limits = ""
     if promise is not None:

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
-from deltalake.exceptions import CommitFailedError
 
-# A full disk, a store that does not answer, a commit that lost every race.
-TRANSIENT: tuple[type[Exception], ...] = (CommitFailedError, ConnectionError, TimeoutError, OSError)
+from refrig_assets.lake import PASSING_ERRORS
+
 ATTEMPTS = 3
 WAIT_SECONDS = 15
 
@@ -17,6 +16,6 @@ def retried_if_transient(context: dg.AssetExecutionContext) -> Iterator[None]:
     """Ask Dagster to run the step again, a few times and each time later, after an error of the outside world."""
     try:
         yield
-    except TRANSIENT as error:
+    except PASSING_ERRORS as error:
         context.log.warning(f"{type(error).__name__}: {error}; will try again")
         raise dg.RetryRequested(ATTEMPTS, seconds_to_wait=WAIT_SECONDS * (context.retry_number + 1)) from error

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.schema import ArrayType, Field, PrimitiveType, Schema
 
 from refrig_assets.contracts import BY_NAME, CONTRACTS
@@ -32,6 +32,11 @@ class LakeUnavailableError(RuntimeError):
     """The lake cannot be read or written; the message says which and what to do."""
 
 
+# What goes wrong outside of the code: a store that does not answer, a full disk, a commit that lost every race.
+OUTSIDE_ERRORS: tuple[type[Exception], ...] = (DeltaError, OSError)
+PASSING_ERRORS: tuple[type[Exception], ...] = (CommitFailedError, OSError)
+
+
 @dataclass(frozen=True)
 class Lake:
     uri: str = DEFAULT_LAKE
@@ -48,7 +53,19 @@ class Lake:
         return Table(contract, f"{self.uri.rstrip('/')}/{contract.name}", dict(self.storage_options))
 
     def exists(self) -> bool:
-        return all(self._has(c) for c in CONTRACTS)
+        return all(self.has(c) for c in CONTRACTS)
+
+    def missing_tables(self) -> list[str]:
+        """Tables that are not there. A store that cannot be asked raises; it does not pass for an empty one."""
+        missing = []
+        for contract in CONTRACTS:
+            try:
+                self.table(contract).open()
+            except TableNotFoundError as error:
+                if "Unknown scheme" in str(error):
+                    raise
+                missing.append(contract.name)
+        return missing
 
     def create(self) -> "Lake":
         """Create every table that is not there yet, with comments and constraints. Safe to repeat and to be killed."""
@@ -58,7 +75,7 @@ class Lake:
             self._create_table(contract)
         return self
 
-    def _has(self, contract: Contract) -> bool:
+    def has(self, contract: Contract) -> bool:
         return DeltaTable.is_deltatable(self.table(contract).uri, dict(self.storage_options) or None)
 
     def _check_local(self) -> None:
@@ -76,7 +93,7 @@ class Lake:
 
     def _create_table(self, contract: Contract) -> None:
         table = self.table(contract)
-        if not self._has(contract):
+        if not self.has(contract):
             try:
                 DeltaTable.create(
                     table.uri,
@@ -93,7 +110,7 @@ class Lake:
                     storage_options=dict(self.storage_options) or None,
                 )
             except DeltaError:
-                if not self._has(contract):  # another process was not first either: a real failure
+                if not self.has(contract):  # another process was not first either: a real failure
                     raise
         have = table.open().metadata().configuration
         missing = {n: e for n, e in _constraints(contract).items() if f"delta.constraints.{n}" not in have}

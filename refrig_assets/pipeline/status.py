@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
 
 from refrig_assets.contracts import CONTRACTS
 from refrig_assets.contracts.base import Contract
 from refrig_assets.contracts.features import DEVICE_FEATURES, HOURLY_WINDOWS_MIN
 from refrig_assets.contracts.readings import CLEAN_READINGS, DEAD_LETTER, RAW_READINGS
-from refrig_assets.lake import HOUR, Lake, LakeUnavailableError, TableFile
+from refrig_assets.lake import HOUR, OUTSIDE_ERRORS, Lake, LakeUnavailableError, TableFile
 from refrig_assets.monitoring.freshness import describe, judge_age
 from refrig_assets.pipeline.hours import floor_hour
 from refrig_assets.pipeline.pending import stale, unlanded
@@ -64,7 +62,7 @@ def lake_status(lake: Lake, now: datetime, landing: Path | None = None) -> LakeS
     """Look at every table once. A lake that is not there, or not readable, is a LakeUnavailableError."""
     try:
         found = [(c, _look(lake, c, now)) for c in CONTRACTS]
-    except (DeltaError, OSError) as error:
+    except OUTSIDE_ERRORS as error:
         raise LakeUnavailableError(
             f"lake {lake.uri!r} cannot be read: {str(error).splitlines()[0]}. Check --lake or REFRIG_LAKE"
         ) from error
@@ -86,10 +84,10 @@ def lake_status(lake: Lake, now: datetime, landing: Path | None = None) -> LakeS
 
 def _look(lake: Lake, contract: Contract, now: datetime) -> TableStatus | None:
     table = lake.table(contract)
-    if not DeltaTable.is_deltatable(table.uri, dict(lake.storage_options) or None):
+    if not lake.has(contract):
         return None
     files = table.files()
-    newest = _newest(contract, files)
+    newest = newest_moment(contract, files)
     rows = sum(f.rows for f in files)
     age = judge_age(contract, newest, now)
     level = "empty" if rows == 0 else age.level if contract.partitioned else "ok"
@@ -121,7 +119,7 @@ def _waiting(lake: Lake, landing: Path | None, now: datetime) -> dict[str, dict[
     return {table: hours for table, hours in found.items() if hours}
 
 
-def _newest(contract: Contract, files: list[TableFile]) -> datetime | None:
+def newest_moment(contract: Contract, files: list[TableFile]) -> datetime | None:
     """The newest moment a table speaks of; of windows, the end of the shortest."""
     last = max((f.last for f in files if f.last is not None), default=None)
     if last is not None and contract.hour_of == "window_start":

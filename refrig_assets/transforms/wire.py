@@ -8,9 +8,11 @@ in Python.
 import base64
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,11 +39,12 @@ _MESSAGE: dict[str, pl.DataType] = {**_WIRE, "offset": pl.Int64()}
 _REFUSED = (pl.exceptions.ComputeError, pl.exceptions.SchemaError, pl.exceptions.InvalidOperationError)
 _ALONE = 8  # lines left in a refused block when looking at each is cheaper than cutting again
 _PIECES = 16
-# NaN is no JSON; half a surrogate pair, which Polars would read as NUL, is no text.
-_ODD_WORDS = (b"NaN", b"Infinity", b"\\ud", b"\\uD")
-_BLANK_BEFORE_COLON = (b" :", b"\t:", b"\r:")
-_QUOTE, _COLON, _SPACE, _N, _CR, _NEWLINE, _BRACE = b'": n\r\n}'
+# Half a surrogate pair is no text; Polars would read it as NUL.
+_SURROGATES = (b"\\ud", b"\\uD")
+_QUOTE, _COLON, _SPACE, _NULL, _NAN, _INFINITY, _MINUS, _CR, _NEWLINE, _BRACE = b'": nNI-\r\n}'
+_PAST_END = b"   "
 Integers = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -102,16 +105,17 @@ class _Lines:
         firsts, lasts = numbers[np.append(0, breaks + 1)], numbers[np.append(breaks, len(numbers) - 1)]
         return b"".join(self.block[self.starts[a] : self.ends[b] + 1] for a, b in zip(firsts, lasts, strict=True))
 
-    def with_words(self, words: tuple[bytes, ...]) -> Integers:
-        """Numbers of the lines that hold one of the words."""
-        found = []
-        for word in words:
-            at = self.block.find(word)
-            while at >= 0:
-                number = int(np.searchsorted(self.ends, at))
-                found.append(number)
-                at = self.block.find(word, int(self.ends[number]))
-        return np.array(found, dtype=np.int64)
+    @cached_property
+    def colons(self) -> tuple[Integers, Bytes, Bytes, Bytes]:
+        """Where the colons are; what stands before each, and the two bytes (of which one blank is skipped) after it."""
+        data = np.frombuffer(self.block + _PAST_END, np.uint8)
+        at = np.flatnonzero(data[: len(self.block)] == _COLON)
+        spaced = data[at + 1] == _SPACE
+        return at, data[at - 1], data[at + 1 + spaced], data[at + 2 + spaced]
+
+    def of_bytes(self, at: Integers) -> Integers:
+        """Numbers of the lines that hold the bytes."""
+        return np.searchsorted(self.ends, at)
 
 
 def read_lines(block: bytes, offset: int = 0) -> Messages:
@@ -147,7 +151,11 @@ def _odd(lines: _Lines) -> npt.NDArray[np.bool_]:
     before = data[np.maximum(lines.ends - 2, 0)]
     odd = np.where(last == _CR, before, last) != _BRACE
     odd[lines.ends == lines.starts] = True
-    odd[lines.with_words(_ODD_WORDS)] = True
+    at, _, value, then = lines.colons  # NaN and infinities are not JSON
+    odd[lines.of_bytes(at[(value == _NAN) | (value == _INFINITY) | ((value == _MINUS) & (then == _INFINITY))])] = True
+    if b"\\" in lines.block:
+        for word in _SURROGATES:
+            odd[[lines.of_bytes(m.start()) for m in re.finditer(re.escape(word), lines.block)]] = True
     if not lines.block.isascii():
         for number in np.flatnonzero(np.logical_or.reduceat(data >= 0x80, lines.starts)).tolist():
             odd[number] |= not _is_text(lines.line(number))
@@ -297,20 +305,13 @@ def _count_unknown(lines: _Lines, rows: pl.DataFrame) -> int:
         + pl.sum_horizontal(pl.col("readings").struct.field(s).is_not_null() for s in SENSOR_NAMES)
     ).to_series()
     numbers = np.searchsorted(lines.starts, rows["offset"].to_numpy())
-    suspect = _keys_with_value(lines)[numbers] != known.to_numpy()
-    suspect |= np.isin(numbers, lines.with_words(_BLANK_BEFORE_COLON))
+    at, before, value, _ = lines.colons
+    # A key with a value: a quote, a colon, and anything but null. In a text the same may stand, so never too few.
+    keys = at[(before == _QUOTE) & (value != _NULL)]
+    counted = np.diff(np.searchsorted(keys, np.append(lines.starts, len(lines.block))))
+    suspect = counted[numbers] != known.to_numpy()
+    suspect |= np.isin(numbers, lines.of_bytes(at[before <= _SPACE]))  # what stands before the blank?
     return sum(_has_unknown(lines.line(n)) for n in numbers[suspect].tolist())
-
-
-def _keys_with_value(lines: _Lines) -> Integers:
-    """How often in each line a quote and a colon are followed by anything but null: never too few."""
-    data = np.frombuffer(lines.block + b"   ", np.uint8)
-    keys = data[:-3] == _QUOTE
-    keys &= data[1:-2] == _COLON
-    at = np.flatnonzero(keys)
-    then = data[at + 2]
-    null = (then == _N) | ((then == _SPACE) & (data[at + 3] == _N))
-    return np.diff(np.searchsorted(at[~null], np.append(lines.starts, len(lines.block))))
 
 
 def _has_unknown(line: bytes) -> bool:

@@ -1,1 +1,1 @@
-"""Tests of the simulator. A package, so that its modules' names do not meet those of other test folders."""
+"""Tests of the benchmarks: that what is compared computes the same."""
