@@ -133,8 +133,8 @@ def _devices(context: CleanContext, heard: pl.Series) -> pl.DataFrame:
 def _drop_duplicates(raw: pl.DataFrame, context: CleanContext) -> tuple[pl.DataFrame, pl.Series]:
     """The first row of each event, by _sequence_number, and whether it had others, in this hour or another."""
     hashes = event_hashes(raw["event_id"])
-    repeated = hashes.is_in(pl.Series(context.seen_later)) if len(context.seen_later) else None
-    drop = hashes.is_in(pl.Series(context.seen_before)) if len(context.seen_before) else None
+    repeated = hashes.is_in(pl.Series(context.seen_later).implode()) if len(context.seen_later) else None
+    drop = hashes.is_in(pl.Series(context.seen_before).implode()) if len(context.seen_before) else None
     if hashes.n_unique() < raw.height:
         again = raw.with_row_index("row").filter(hashes.is_duplicated())
         first = (

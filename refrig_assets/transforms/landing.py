@@ -7,14 +7,17 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from refrig_assets.contracts.readings import DEAD_LETTER, RAW_READINGS
+from refrig_assets.contracts.readings import DEAD_LETTER, DUPLICATE_HORIZON, RAW_READINGS
 from refrig_assets.contracts.sensors import SENSOR_NAMES, SENSORS
+from refrig_assets.transforms.narrow import join_narrow, read_values
+from refrig_assets.transforms.times import UTC_US, bounded, read_times
 from refrig_assets.transforms.wire import Dead, Messages, dead_payload
 
-_UTC_US = pl.Datetime("us", "UTC")
 _MICROSECOND = timedelta(microseconds=1)
-# A gateway clock this far past the start of the landing hour is broken: its rows would lie in hours nobody looks at.
+# A gateway clock beyond these, seen from the start of the landing hour, is broken: its rows would lie in hours that
+# nobody looks at again.
 _TOO_FAR_AHEAD = timedelta(hours=2)
+_TOO_FAR_BEHIND = DUPLICATE_HORIZON
 
 
 @dataclass(frozen=True)
@@ -30,147 +33,126 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Landed:
-    """What a block came to. messages = raw rows + joined + dead letters, to the message."""
+    """What a block came to. messages = raw rows + joined + dead letters + held, to the message."""
 
     raw: pl.DataFrame
     dead: pl.DataFrame
     messages: int
     joined: int
     unknown_fields: int
+    held: pl.DataFrame | None = None
+    """narrow messages whose row may go on in the next block of the source; to be handed in with it"""
 
 
-def land_messages(messages: Messages, arrival: Arrival) -> Landed:
-    """Wide and narrow wire messages as rows of C1, and those that cannot be rows as dead letters."""
+def land_messages(
+    messages: Messages, arrival: Arrival, earlier: pl.DataFrame | None = None, *, last: bool = True
+) -> Landed:
+    """Wide and narrow wire messages as rows of C1, and those that cannot be rows as dead letters.
+
+    With `last` false, narrow messages whose row begins in this block are held, to be handed in as `earlier` with the
+    next one: a row is whole where its messages lie less than a block apart.
+    """
     rows = messages.rows.with_columns(
-        parse_time("timestamp").alias("timestamp_device"),
-        parse_time("timestamp_ingested").alias("gateway_time"),
-        pl.col("device_id").str.strip_chars().replace("", None),
-    ).with_columns(arrived_at(pl.col("gateway_time"), arrival.hour).alias("timestamp_ingested"))
-    narrow = pl.col("readings").is_null() & pl.col("sensor_type").is_not_null()
-    rows = rows.with_columns(
-        pl.when(narrow).then(pl.col("sensor_type").is_in(SENSOR_NAMES)).otherwise(True).alias("sensor_known"),
-        _narrow_value(),
-    ).with_columns(_complaint(narrow, pl.lit(arrival.hour + _TOO_FAR_AHEAD)).alias("reason"))
-    good = rows.filter(pl.col("reason").is_null())
-    wide = good.filter(~narrow)
-    joined, parts = _join_narrow(good.filter(narrow))
-    raw = pl.concat([_wide_rows(wide), joined]).sort("offset")
+        read_times(messages.rows["timestamp"]).alias("timestamp_device"),
+        read_times(messages.rows["timestamp_ingested"]).alias("gateway_time"),
+        *(_filled(n) for n in ("event_id", "device_id", "sensor_type")),
+    ).with_columns(arrived_at(pl.col("gateway_time"), arrival.hour))
+    is_narrow = rows["readings"].is_null() & rows["sensor_type"].is_not_null()
+    wide = rows.filter(~is_narrow).with_columns(_complaint(arrival.hour).alias("reason"))
+    narrow = read_values(rows.filter(is_narrow)).with_columns(
+        pl.coalesce(_complaint(arrival.hour), "problem").alias("reason")
+    )
+    good = pl.col("reason").is_null()
+    joined = join_narrow(narrow.filter(good), earlier, None if last else messages.offset)
+    raw = pl.concat([_wide_rows(wide.filter(good)), joined.rows]).sort("offset")
+    told = ("offset", "reason", "event_id", "device_id")
     bad = [
-        Dead(offset, reason, line.encode())
-        for offset, reason, line in rows.filter(pl.col("reason").is_not_null())
-        .select("offset", "reason", "line")
-        .iter_rows()
+        Dead(offset, reason, messages.payload(offset), event_id, device_id)
+        for part in (wide, narrow)
+        for offset, reason, event_id, device_id in part.filter(~good).select(told).iter_rows()
     ]
-    dead = dead_letters([*messages.dead, *bad], arrival)
-    return Landed(_as_raw(raw, arrival), dead, messages.lines, parts - joined.height, messages.unknown_fields)
+    dead = dead_letters(sorted([*messages.dead, *bad], key=lambda d: d.offset), arrival)
+    merged = joined.parts - joined.rows.height
+    return Landed(_as_raw(raw, arrival), dead, messages.lines, merged, messages.unknown_fields, joined.held)
 
 
-def land_table(frame: pl.DataFrame, arrival: Arrival) -> Landed:
-    """Rows of a Parquet or CSV file with the contract's column names as rows of C1."""
-    unknown = [c for c in frame.columns if c not in RAW_READINGS.columns and c != "timestamp"]
-    if "timestamp_device" not in frame.columns and "timestamp" in frame.columns:
-        frame = frame.rename({"timestamp": "timestamp_device"})
-    missing = [c for c in ("device_id", "timestamp_device") if c not in frame.columns]
-    if missing:
-        raise ValueError(f"no column {' and no column '.join(missing)}; the file has {', '.join(frame.columns)}")
-    typed = frame.with_row_index("offset").with_columns(pl.col("offset").cast(pl.Int64))
-    given = [c for c in ("event_id", "timestamp_ingested") if c in frame.columns]
-    typed = typed.with_columns(
-        pl.col("device_id").cast(pl.String).str.strip_chars().replace("", None),
-        _as_time(frame, "timestamp_device"),
-        *[_as_time(frame, c) for c in given if c == "timestamp_ingested"],
-        *[pl.lit(None, dtype=pl.String).alias(c) for c in ("event_id",) if c not in frame.columns],
-        *[pl.lit(None, dtype=_UTC_US).alias(c) for c in ("timestamp_ingested",) if c not in frame.columns],
-        *[_as_sensor(frame, s.name, s.is_bool) for s in SENSORS],
-    ).with_columns(arrived_at(pl.col("timestamp_ingested"), arrival.hour))
-    unreadable = pl.concat_str(
+def land_table(frame: pl.DataFrame, arrival: Arrival, first: int = 0) -> Landed:
+    """Rows of a Parquet or CSV file with the contract's column names as rows of C1; `first` is the first's number."""
+    given = _renamed(frame)
+    unknown = [pl.col(c).is_not_null() for c in given.columns if c not in RAW_READINGS.columns]
+    typed = given.select(
+        (pl.int_range(pl.len(), dtype=pl.Int64) + first).alias("offset"),
+        _as_text(given, "event_id"),
+        _as_text(given, "device_id"),
+        _as_time(given, "timestamp_device").alias("timestamp_device"),
+        _as_time(given, "timestamp_ingested").alias("gateway_time"),
+        _as_text(given, "timestamp_device").alias("timestamp"),
+        *(_as_sensor(given, s.name, s.is_bool) for s in SENSORS),
+    ).with_columns(arrived_at(pl.col("gateway_time"), arrival.hour))
+    unread = pl.concat_str(
         [
-            pl.when(pl.col(s).is_null() & frame[s].is_not_null()).then(pl.lit(f"{s} is not a value; "))
+            pl.when(typed[s].is_null() & given[s].is_not_null()).then(pl.lit(f"{s} is not a value"))
             for s in SENSOR_NAMES
-            if s in frame.columns
-        ]
-        or [pl.lit(None, dtype=pl.String)],
+            if s in given.columns
+        ],
+        separator="; ",
         ignore_nulls=True,
     )
-    typed = typed.with_columns(
-        pl.when(pl.col("device_id").is_null())
-        .then(pl.lit("no device_id"))
-        .when(pl.col("timestamp_device").is_null())
-        .then(pl.lit("no readable timestamp"))
-        .when(unreadable.str.len_bytes() > 0)
-        .then(unreadable.str.strip_suffix("; "))
-        .alias("reason")
-    )
+    typed = typed.with_columns(pl.coalesce(_complaint(arrival.hour), unread.replace("", None)).alias("reason"))
     bad = typed["reason"].is_not_null()
+    told = typed.filter(bad).select("offset", "reason", "event_id", "device_id").iter_rows()
     dead = [
-        Dead(offset, reason, json.dumps(row, default=str).encode())
-        for offset, reason, row in zip(
-            typed.filter(bad)["offset"],
-            typed.filter(bad)["reason"],
-            frame.filter(bad).iter_rows(named=True),
-            strict=True,
+        Dead(offset, reason, json.dumps(row, default=str, ensure_ascii=False).encode(), event_id, device_id)
+        for (offset, reason, event_id, device_id), row in zip(
+            told, frame.filter(bad).iter_rows(named=True), strict=True
         )
     ]
-    raw = _as_raw(typed.filter(~bad), arrival)
-    return Landed(raw, dead_letters(dead, arrival), frame.height, 0, frame.height if unknown else 0)
+    known_only = given.select(pl.any_horizontal(unknown).sum()).item() if unknown else 0
+    return Landed(_as_raw(typed.filter(~bad), arrival), dead_letters(dead, arrival), frame.height, 0, known_only)
 
 
 def dead_letters(dead: Sequence[Dead], arrival: Arrival) -> pl.DataFrame:
     """Dead letters as rows of their contract, dated to the landing hour."""
     payloads = [dead_payload(d.payload) for d in dead]
-    return DEAD_LETTER.conform(
-        pl.DataFrame(
-            {
-                "timestamp_ingested": [arrival.hour] * len(dead),
-                "source_partition": [arrival.source] * len(dead),
-                "source_offset": [d.offset for d in dead],
-                "reason": [d.reason for d in dead],
-                "payload": [text for text, _ in payloads],
-                "payload_encoding": [encoding for _, encoding in payloads],
-                "stage": [arrival.stage] * len(dead),
-            },
-            schema={n: t for n, t in DEAD_LETTER.dtypes.items() if n not in ("event_id", "device_id")},
-        )
-    )
-
-
-def parse_time(column: str) -> pl.Expr:
-    """ISO 8601 in UTC, with an offset, with a Z, or naive (taken as UTC); null where it is none of these."""
-    text = pl.col(column).str.strip_chars().str.replace(" ", "T", literal=True)
-    zoned = text.str.contains(r"(?i)(z|[+-]\d\d:?\d\d)$")
-    utc = pl.when(zoned).then(text.str.replace(r"(?i)z$", "+00:00")).otherwise(text + "+00:00")
-    return utc.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="us", time_zone="UTC", strict=False).alias(column)
+    columns = {
+        "timestamp_ingested": [arrival.hour] * len(dead),
+        "source_partition": [arrival.source] * len(dead),
+        "source_offset": [d.offset for d in dead],
+        "reason": [d.reason for d in dead],
+        "payload": [text for text, _ in payloads],
+        "payload_encoding": [encoding for _, encoding in payloads],
+        "stage": [arrival.stage] * len(dead),
+        "event_id": [d.event_id for d in dead],
+        "device_id": [d.device_id for d in dead],
+    }
+    return pl.DataFrame(columns, schema=DEAD_LETTER.dtypes)
 
 
 def arrived_at(gateway: pl.Expr, hour: datetime) -> pl.Expr:
     """The gateway clock; without one the device clock as far as it lies in the landing hour."""
     last = hour + timedelta(hours=1) - _MICROSECOND
-    return (
-        pl.coalesce(gateway, pl.col("timestamp_device").clip(pl.lit(hour), pl.lit(last)))
-        .cast(_UTC_US)
-        .alias("timestamp_ingested")
-    )
+    assumed = pl.col("timestamp_device").clip(pl.lit(hour), pl.lit(last))
+    return pl.coalesce(gateway, assumed).cast(UTC_US).alias("timestamp_ingested")
 
 
-def _narrow_value() -> pl.Expr:
-    words = pl.col("value").str.to_lowercase().replace({"true": "1", "false": "0", "open": "1", "closed": "0"})
-    return words.cast(pl.Float64, strict=False).alias("number")
+def _filled(name: str) -> pl.Expr:
+    return pl.col(name).str.strip_chars().replace("", None)
 
 
-def _complaint(narrow: pl.Expr, latest: pl.Expr) -> pl.Expr:
+def _complaint(hour: datetime) -> pl.Expr:
     """Why a message cannot be a row, or null."""
-    unread = narrow & pl.col("value").is_not_null() & pl.col("number").is_null()
+    clock = pl.col("gateway_time")
     return (
         pl.when(pl.col("device_id").is_null())
         .then(pl.lit("no device_id"))
+        .when(pl.col("timestamp").is_null())
+        .then(pl.lit("no timestamp"))
         .when(pl.col("timestamp_device").is_null())
-        .then(pl.lit("no readable timestamp"))
-        .when(pl.col("gateway_time") >= latest)
+        .then(pl.lit("no readable timestamp, which should be ISO 8601: ") + pl.col("timestamp").str.slice(0, 60))
+        .when(clock >= hour + _TOO_FAR_AHEAD)
         .then(pl.lit("timestamp_ingested lies in the future of its landing hour"))
-        .when(~pl.col("sensor_known"))
-        .then(pl.lit("unknown sensor_type ") + pl.col("sensor_type").str.slice(0, 60))
-        .when(unread)
-        .then(pl.lit("value is not a number: ") + pl.col("value").str.slice(0, 60))
+        .when(clock < hour - _TOO_FAR_BEHIND)
+        .then(pl.lit(f"timestamp_ingested lies more than {_TOO_FAR_BEHIND.days} days before its landing hour"))
     )
 
 
@@ -185,27 +167,6 @@ def _wide_rows(wide: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _join_narrow(narrow: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """One row of all narrow messages of one device and time; the first value of a sensor counts."""
-    values = [
-        pl.col("number").filter((pl.col("sensor_type") == s.name) & pl.col("number").is_not_null()).first()
-        for s in SENSORS
-    ]
-    typed = [((v != 0) if s.is_bool else v).alias(s.name) for s, v in zip(SENSORS, values, strict=True)]
-    joined = (
-        narrow.sort("offset")
-        .group_by("device_id", "timestamp_device", maintain_order=True)
-        .agg(
-            pl.col("event_id").drop_nulls().first(),
-            pl.col("timestamp_ingested").min(),
-            *typed,
-            pl.col("offset").first(),
-        )
-    )
-    columns = ["event_id", "device_id", "timestamp_device", "timestamp_ingested", *SENSOR_NAMES, "offset"]
-    return joined.select(columns), narrow.height
-
-
 def _as_raw(rows: pl.DataFrame, arrival: Arrival) -> pl.DataFrame:
     made_up = pl.col("device_id") + "@" + pl.col("timestamp_device").dt.epoch("us").cast(pl.String)
     return RAW_READINGS.conform(
@@ -217,23 +178,45 @@ def _as_raw(rows: pl.DataFrame, arrival: Arrival) -> pl.DataFrame:
     )
 
 
-def _as_time(frame: pl.DataFrame, column: str) -> pl.Expr:
-    dtype = frame.schema[column]
+def _renamed(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame under the contract's names; a ValueError where it can hold no readings."""
+    if "timestamp_device" not in frame.columns and "timestamp" in frame.columns:
+        frame = frame.rename({"timestamp": "timestamp_device"})
+    missing = [f"no column {c}" for c in ("device_id", "timestamp_device") if c not in frame.columns]
+    if not set(SENSOR_NAMES) & set(frame.columns):
+        missing.append("no column of any sensor (one reading a row, or names of the plant's own: see `refrig import`)")
+    if missing:
+        raise ValueError(f"{' and '.join(missing)}; the file has {', '.join(frame.columns)}"[:300])
+    return frame
+
+
+def _as_text(frame: pl.DataFrame, name: str) -> pl.Expr:
+    if name not in frame.columns:
+        return pl.lit(None, dtype=pl.String).alias(name)
+    return pl.col(name).cast(pl.String).str.strip_chars().replace("", None)
+
+
+def _as_time(frame: pl.DataFrame, name: str) -> pl.Series:
+    dtype = frame.schema.get(name)
     if isinstance(dtype, pl.Datetime):
-        time = pl.col(column).dt.cast_time_unit("us")
-        return time.dt.replace_time_zone("UTC") if dtype.time_zone is None else time.dt.convert_time_zone("UTC")
-    return parse_time(column) if dtype == pl.String else pl.lit(None, dtype=_UTC_US).alias(column)
+        time = frame[name].dt.cast_time_unit("us")
+        return bounded(
+            time.dt.replace_time_zone("UTC") if dtype.time_zone is None else time.dt.convert_time_zone("UTC")
+        )
+    if dtype == pl.String:
+        return read_times(frame[name])
+    return pl.Series(name, [None], dtype=UTC_US).new_from_index(0, frame.height)
 
 
 def _as_sensor(frame: pl.DataFrame, name: str, is_bool: bool) -> pl.Expr:
-    dtype = pl.Boolean() if is_bool else pl.Float64()
-    if name not in frame.columns:
-        return pl.lit(None, dtype=dtype).alias(name)
-    if frame.schema[name] != pl.String:
-        return pl.col(name).cast(dtype, strict=False)
-    words = pl.col(name).str.strip_chars().str.to_lowercase()
+    dtype = frame.schema.get(name, pl.Null())
+    if not (dtype == pl.String or dtype.is_numeric() or dtype == pl.Boolean):
+        return pl.lit(None, dtype=pl.Boolean() if is_bool else pl.Float64()).alias(name)
+    value = pl.col(name)
+    if dtype == pl.String:
+        words = value.str.strip_chars().str.to_lowercase()
+        value = words.replace({"true": "1", "false": "0"})
+    number = value.cast(pl.Float64, strict=False)
     if not is_bool:
-        return words.cast(pl.Float64, strict=False).alias(name)
-    return words.replace_strict(
-        {"true": True, "1": True, "false": False, "0": False}, default=None, return_dtype=pl.Boolean
-    ).alias(name)
+        return number.alias(name)
+    return pl.when(number == 1).then(True).when(number == 0).then(False).otherwise(None).alias(name)

@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ import numpy.typing as npt
 import polars as pl
 
 from refrig_assets.contracts.sensors import SENSOR_NAMES, SENSORS
+from refrig_assets.transforms.lines import Integers, Lines
 
 _READINGS = {s.name: pl.Boolean() if s.is_bool else pl.Float64() for s in SENSORS}
 _TEXT_FIELDS = (
@@ -41,10 +41,7 @@ _ALONE = 8  # lines left in a refused block when looking at each is cheaper than
 _PIECES = 16
 # Half a surrogate pair is no text; Polars would read it as NUL.
 _SURROGATES = (b"\\ud", b"\\uD")
-_QUOTE, _COLON, _SPACE, _NULL, _NAN, _INFINITY, _MINUS, _CR, _NEWLINE, _BRACE = b'": nNI-\r\n}'
-_PAST_END = b"   "
-Integers = npt.NDArray[np.int64]
-Bytes = npt.NDArray[np.uint8]
+_QUOTE, _SPACE, _NULL, _NAN, _INFINITY, _MINUS, _CR, _BRACE = b'" nNI-\r}'
 
 
 @dataclass(frozen=True)
@@ -79,48 +76,9 @@ class Messages:
         return self.block[start : None if end < 0 else end].rstrip(b"\r")
 
 
-@dataclass(frozen=True)
-class _Lines:
-    """Where the lines of a block begin and end; the ends are those of the newlines."""
-
-    block: bytes
-    starts: Integers
-    ends: Integers
-
-    @classmethod
-    def of(cls, block: bytes) -> "_Lines":
-        ends = np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE)
-        if block and block[-1] != _NEWLINE:
-            ends = np.append(ends, len(block))
-        return cls(block, np.append(np.zeros(1, np.int64), ends[:-1] + 1)[: len(ends)], ends)
-
-    def line(self, number: int) -> bytes:
-        return self.block[self.starts[number] : self.ends[number]].rstrip(b"\r")
-
-    def text(self, numbers: Integers) -> bytes:
-        """These lines and nothing between them."""
-        breaks = np.flatnonzero(np.diff(numbers) != 1)
-        if not len(breaks) and len(numbers) == len(self.starts):
-            return self.block
-        firsts, lasts = numbers[np.append(0, breaks + 1)], numbers[np.append(breaks, len(numbers) - 1)]
-        return b"".join(self.block[self.starts[a] : self.ends[b] + 1] for a, b in zip(firsts, lasts, strict=True))
-
-    @cached_property
-    def colons(self) -> tuple[Integers, Bytes, Bytes, Bytes]:
-        """Where the colons are; what stands before each, and the two bytes (of which one blank is skipped) after it."""
-        data = np.frombuffer(self.block + _PAST_END, np.uint8)
-        at = np.flatnonzero(data[: len(self.block)] == _COLON)
-        spaced = data[at + 1] == _SPACE
-        return at, data[at - 1], data[at + 1 + spaced], data[at + 2 + spaced]
-
-    def of_bytes(self, at: Integers) -> Integers:
-        """Numbers of the lines that hold the bytes."""
-        return np.searchsorted(self.ends, at)
-
-
 def read_lines(block: bytes, offset: int = 0) -> Messages:
     """Read a block of whole lines."""
-    lines = _Lines.of(block)
+    lines = Lines.of(block)
     odd = _odd(lines)
     alone = np.flatnonzero(odd).tolist()
     frames = list(_parsed(lines, np.flatnonzero(~odd), alone)) if not odd.all() else []
@@ -142,7 +100,7 @@ def read_lines(block: bytes, offset: int = 0) -> Messages:
     return Messages(rows, dead, rows.height + len(dead), unknown, block, offset)
 
 
-def _odd(lines: _Lines) -> npt.NDArray[np.bool_]:
+def _odd(lines: Lines) -> npt.NDArray[np.bool_]:
     """Lines that are surely not, or perhaps not, to be read as JSON objects by Polars; blank ones, too."""
     data = np.frombuffer(lines.block, np.uint8)
     if not len(data):
@@ -152,10 +110,11 @@ def _odd(lines: _Lines) -> npt.NDArray[np.bool_]:
     odd = np.where(last == _CR, before, last) != _BRACE
     odd[lines.ends == lines.starts] = True
     at, _, value, then = lines.colons  # NaN and infinities are not JSON
-    odd[lines.of_bytes(at[(value == _NAN) | (value == _INFINITY) | ((value == _MINUS) & (then == _INFINITY))])] = True
+    odd[lines.at_bytes(at[(value == _NAN) | (value == _INFINITY) | ((value == _MINUS) & (then == _INFINITY))])] = True
     if b"\\" in lines.block:
         for word in _SURROGATES:
-            odd[[lines.of_bytes(m.start()) for m in re.finditer(re.escape(word), lines.block)]] = True
+            found = [m.start() for m in re.finditer(re.escape(word), lines.block)]
+            odd[lines.at_bytes(np.array(found, dtype=np.int64))] = True
     if not lines.block.isascii():
         for number in np.flatnonzero(np.logical_or.reduceat(data >= 0x80, lines.starts)).tolist():
             odd[number] |= not _is_text(lines.line(number))
@@ -170,7 +129,7 @@ def _is_text(line: bytes) -> bool:
     return True
 
 
-def _parsed(lines: _Lines, numbers: Integers, alone: list[int]) -> Iterator[pl.DataFrame]:
+def _parsed(lines: Lines, numbers: Integers, alone: list[int]) -> Iterator[pl.DataFrame]:
     """Frames of messages; lines that must be looked at one by one are added to `alone`."""
     parsed = _parse(lines.text(numbers), len(numbers))
     if parsed is not None:
@@ -296,7 +255,7 @@ def _number(value: object, name: str, is_bool: bool) -> float | bool | None:
     return number == 1.0
 
 
-def _count_unknown(lines: _Lines, rows: pl.DataFrame) -> int:
+def _count_unknown(lines: Lines, rows: pl.DataFrame) -> int:
     """Messages with a value in a field nobody knows. Counting keys finds suspects; only these are parsed again."""
     if rows.is_empty():
         return 0
@@ -310,7 +269,7 @@ def _count_unknown(lines: _Lines, rows: pl.DataFrame) -> int:
     keys = at[(before == _QUOTE) & (value != _NULL)]
     counted = np.diff(np.searchsorted(keys, np.append(lines.starts, len(lines.block))))
     suspect = counted[numbers] != known.to_numpy()
-    suspect |= np.isin(numbers, lines.of_bytes(at[before <= _SPACE]))  # what stands before the blank?
+    suspect |= np.isin(numbers, lines.at_bytes(at[before <= _SPACE]))  # what stands before the blank?
     return sum(_has_unknown(lines.line(n)) for n in numbers[suspect].tolist())
 
 

@@ -128,10 +128,9 @@ def _ordered(rows: pl.DataFrame) -> pl.DataFrame:
 def _differences(ours: pl.DataFrame, spark: pl.DataFrame) -> dict[str, list[tuple[object, ...]]]:
     """Per column, the rows that are not exactly equal: event, ours, theirs."""
     assert ours.schema == spark.schema
+    events = ours["event_id"].to_list()
     return {
-        name: [(event, a, b) for event, a, b in zip(ours["event_id"], ours[name], spark[name], strict=True) if a != b][
-            :5
-        ]
+        name: [row for row in zip(events, ours[name].to_list(), spark[name].to_list(), strict=True) if row[1] != row[2]]
         for name in ours.columns
         if not ours[name].equals(spark[name])
     }

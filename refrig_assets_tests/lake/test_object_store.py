@@ -1,0 +1,69 @@
+"""The same lake in an object store, by its URI alone: an S3 server on loopback, spoken to over HTTP."""
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from refrig_assets.contracts import CLEAN_READINGS, CONTRACTS, DEVICE_FEATURES, DEVICE_REGISTRY, RAW_READINGS
+from refrig_assets.lake import Lake
+from refrig_assets.pipeline.clean import clean_hour
+from refrig_assets.pipeline.features import feature_hour
+from refrig_assets.simulator import Mess, make_fleet, no_faults, raw_hour
+
+HOUR = datetime(2026, 3, 10, 6, tzinfo=UTC)
+
+
+@pytest.fixture
+def bucket() -> Iterator[dict[str, str]]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(100):
+            try:
+                urllib.request.urlopen(urllib.request.Request(f"{url}/plant", method="PUT"), timeout=1)
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield {
+            "AWS_ACCESS_KEY_ID": "anyone",
+            "AWS_SECRET_ACCESS_KEY": "anything",
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ALLOW_HTTP": "true",
+        }
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def test_an_hour_in_an_object_store_is_the_hour_on_disk(bucket: dict[str, str], tmp_path: Path) -> None:
+    fleet = make_fleet(20, 1, HOUR)
+    raw = raw_hour(fleet, no_faults(fleet), HOUR, Mess.usual())
+    lakes = Lake(str(tmp_path / "lake")).create(), Lake("s3://plant/lake", bucket).create()
+    for lake in lakes:
+        lake.table(DEVICE_REGISTRY).replace_all(fleet.registry)
+        lake.table(RAW_READINGS).append(raw)
+        for _ in range(2):  # the second time replaces
+            clean_hour(lake, HOUR)
+            feature_hour(lake, HOUR, HOUR + timedelta(days=1))
+    disk, store = lakes
+    assert store.missing_tables() == []
+    assert store.table(CLEAN_READINGS).read().height > 1000
+    for contract in (CLEAN_READINGS, DEVICE_FEATURES):
+        assert store.table(contract).read().equals(disk.table(contract).read())
+        assert all(f.size > 0 for f in store.table(contract).files())
+    assert len(CONTRACTS) == len(store.versions)
