@@ -1,13 +1,15 @@
 """Raw readings in a lake, and what it takes to bring the lake up to date: for tests of clean and features."""
 
 import random
+import shutil
+import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
 
-from refrig_assets.contracts import DEVICE_REGISTRY, RAW_READINGS
+from refrig_assets.contracts import DEVICE_HOURS, DEVICE_REGISTRY, RAW_READINGS
 from refrig_assets.contracts.registry import REGISTRY_DEFAULTS
 from refrig_assets.contracts.sensors import NUMERIC_SENSORS, SENSOR_BIT
 from refrig_assets.lake import Lake
@@ -50,8 +52,6 @@ def registry_frame(devices: Mapping[str, Device]) -> pl.DataFrame:
 
 def history_frame(history: Iterable[Heard]) -> pl.DataFrame:
     rows = [(h.hour, h.device, h.first, h.last, sum(SENSOR_BIT[s] for s in h.sensors)) for h in history]
-    from refrig_assets.contracts import DEVICE_HOURS
-
     return pl.DataFrame(rows, schema=DEVICE_HOURS.dtypes, orient="row")
 
 
@@ -69,6 +69,11 @@ def land(lake: Lake, raw: pl.DataFrame, files: int = 1) -> list[datetime]:
 def stocked(lake: Lake, devices: Mapping[str, Device] = FLEET) -> Lake:
     write_registry(lake, registry_frame(devices).sort("device_id"))
     return lake
+
+
+def twin(lake: Lake) -> Lake:
+    """A lake that holds the same."""
+    return Lake(shutil.copytree(lake.uri, f"{lake.uri}-twin-{uuid.uuid4().hex[:6]}"))
 
 
 def make(lake: Lake, hours: Iterable[datetime], now: datetime | None = None) -> None:

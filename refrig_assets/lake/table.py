@@ -32,6 +32,8 @@ class TableFile:
     partition_date: str | None
     first: datetime | None
     last: datetime | None
+    first_device: str | None = None
+    last_device: str | None = None
 
     def touches(self, start: datetime, end: datetime) -> bool:
         if self.first is None or self.last is None:
@@ -107,6 +109,8 @@ class Table:
                 else None,
                 first=row.get(f"min.{column}"),
                 last=row.get(f"max.{column}"),
+                first_device=row.get("min.device_id"),
+                last_device=row.get("max.device_id"),
             )
             for row in rows
         ]
@@ -125,7 +129,8 @@ class Table:
         """Rows of [start, end) by the hour column (or another time column), files pruned by their bounds."""
         files = self.files(version, start=start, end=end, column=column)
         frame = self.scan_files(files)
-        if start is None or end is None:
+        by_hour = column is None or column == self.contract.hour_of
+        if start is None or end is None or (by_hour and all(f.lies_within(start, end) for f in files)):
             return frame
         time_column = pl.col(column or self._hour_column)
         return frame.filter((time_column >= start) & (time_column < end))

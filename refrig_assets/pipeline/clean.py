@@ -1,9 +1,12 @@
 """One clean hour: raw rows in; clean, quarantine and dead-letter rows out, with accounts of every row."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 
+import numpy as np
 import polars as pl
 
 from refrig_assets.contracts.bookkeeping import DEVICE_HOURS
@@ -55,7 +58,7 @@ class CleanReport:
 def clean_hour(lake: Lake, hour: datetime) -> CleanReport:
     """Make the hour's clean partition from what raw holds now. The same raw rows give the same partition."""
     watch = Stopwatch()
-    raw = lake.table(RAW_READINGS).read(hour, hour + HOUR).select(_RAW_NEEDED)
+    raw = lake.table(RAW_READINGS).scan(hour, hour + HOUR).select(_RAW_NEEDED).collect(engine="in-memory")
     watch.lap("read")
     mine = index_hour(lake, hour, raw["event_id"])
     shared = seen_elsewhere(lake, hour, mine)
@@ -143,12 +146,24 @@ def _write(lake: Lake, hour: datetime, cleaned: Cleaned, heard: pl.DataFrame, re
 def _clean_files(lake: Lake, hour: datetime, clean: pl.DataFrame) -> list[DataFile]:
     """Rows of the hour itself, by device; rows of other hours apart, so that readers skip what they do not need."""
     table = lake.table(CLEAN_READINGS)
-    own = clean["timestamp_utc"].is_between(hour, hour + HOUR, closed="left")
-    on_time, late = (clean, clean.clear()) if own.all() else (clean.filter(own), clean.filter(~own))
-    files = []
-    for number, start in enumerate(range(0, on_time.height, FILE_ROWS)):
-        files += table.write_files(on_time[start : start + FILE_ROWS], f"h{hour:%H}-{number:03d}")
-    return files + table.write_files(late, f"h{hour:%H}-late")
+    files, late = [], [clean.clear()]
+    own = pl.col("timestamp_utc").is_between(hour, hour + HOUR, closed="left")
+    for number, part in enumerate(_parts(clean)):
+        files += table.write_files(part.filter(own), f"h{hour:%H}-{number:03d}")
+        late.append(part.filter(~own))
+    return files + table.write_files(pl.concat(late), f"h{hour:%H}-late")
+
+
+def _parts(clean: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Slices of about FILE_ROWS rows, never cut within a device."""
+    device = clean["device_id"]
+    starts = (device != device.shift(1)).fill_null(True).arg_true().to_numpy()
+    wanted = np.arange(FILE_ROWS, clean.height, FILE_ROWS)
+    at = np.searchsorted(starts, wanted)
+    cuts = [0, *dict.fromkeys(starts[at[at < len(starts)]].tolist()), clean.height]
+    for first, last in pairwise(cuts):
+        if last > first:
+            yield clean[first:last]
 
 
 def _silent_letters(silent: pl.DataFrame) -> pl.DataFrame:

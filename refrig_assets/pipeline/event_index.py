@@ -44,10 +44,7 @@ class Shared:
 def seen_elsewhere(lake: Lake, hour: datetime, mine: Hashes) -> Shared:
     """Of the hour's events: those of earlier hours and of later hours within the horizon, and how many of each hour."""
     events = HashSet(mine)
-    found = [
-        frame[events.holds(frame["event_hash"].to_numpy())]
-        for frame in _indexed(lake, hour - DUPLICATE_HORIZON, hour + HOUR + DUPLICATE_HORIZON)
-    ]
+    found = [frame[events.holds(frame["event_hash"].to_numpy())] for frame in _indexed(lake, hour)]
     others = pl.concat([EVENT_INDEX.empty(), *found]).filter(pl.col("hour") != hour)
     by_hour = others.group_by("hour").agg(pl.col("event_hash").n_unique()).sort("hour")
     return Shared(
@@ -57,16 +54,18 @@ def seen_elsewhere(lake: Lake, hour: datetime, mine: Hashes) -> Shared:
     )
 
 
-def _indexed(lake: Lake, start: datetime, end: datetime) -> Iterator[pl.DataFrame]:
-    """The index of [start, end), as many files at a time as are cheap to hold."""
+def _indexed(lake: Lake, hour: datetime) -> Iterator[pl.DataFrame]:
+    """The index of the hours around this one, as many files at a time as are cheap to hold."""
+    start, end = hour - DUPLICATE_HORIZON, hour + HOUR + DUPLICATE_HORIZON
     table = lake.table(EVENT_INDEX)
     files = table.files(start=start, end=end)
     stale = {f.first for f in files if f.first is not None and _foreign(f.path)}
     gone = _cleaned(lake, start, end) - {f.first for f in files}
     if stale or gone:
-        for hour in sorted(stale | gone):
-            index_hour(lake, hour)
+        for other in sorted(stale | gone):
+            index_hour(lake, other)
         files = table.files(start=start, end=end)
+    files = [f for f in files if not f.lies_within(hour, hour + HOUR)]
     batch: list[TableFile] = []
     for file in files:
         if batch and sum(f.rows for f in batch) + file.rows > _ROWS_AT_ONCE:

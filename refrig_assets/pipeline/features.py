@@ -1,6 +1,6 @@
 """Feature hours and feature days: clean rows in, windows of features out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -10,11 +10,13 @@ import polars as pl
 from refrig_assets.contracts.features import DAILY_WINDOW_MIN, DEVICE_FEATURES, HOURLY_WINDOWS_MIN
 from refrig_assets.contracts.readings import CLEAN_READINGS
 from refrig_assets.contracts.registry import DEVICE_REGISTRY
-from refrig_assets.lake import HOUR, DataFile, Lake
+from refrig_assets.lake import HOUR, DataFile, Lake, TableFile
 from refrig_assets.pipeline.hours import ROWS_MARK, SOURCE_HOUR, SOURCE_MARK, write_accounts
 from refrig_assets.pipeline.stopwatch import Stopwatch
+from refrig_assets.transforms.devices import device_codes
 from refrig_assets.transforms.features import FEATURE_INPUTS, in_order, window_features, window_start
 
+_NEEDED = [*FEATURE_INPUTS, "timestamp_ingested"]
 DAILY_ACCOUNT = "device_features_daily"
 # A day of a large fleet does not fit in memory at once; this many rows of it do.
 _ROWS_AT_ONCE = 8_000_000
@@ -47,14 +49,17 @@ def feature_hour(lake: Lake, hour: datetime, now: datetime) -> FeatureReport:
     """
     watch = Stopwatch()
     report = FeatureReport(hour, HOURLY_WINDOWS_MIN)
-    on_time, late = _measured_in(lake, hour, max(hour, min(hour + HOUR, window_start(now, HOURLY_WINDOWS_MIN[0]))))
-    watch.lap("read")
-    _account_sources(report, on_time, late)
-    features = _features(on_time, late, HOURLY_WINDOWS_MIN).filter(pl.col("window_end") <= now)
-    watch.lap("rules")
-    _account_features(report, features)
     table = lake.table(DEVICE_FEATURES)
-    files = table.write_files(features, f"h{hour:%H}")
+    files: list[DataFile] = []
+    closed = max(hour, min(hour + HOUR, window_start(now, HOURLY_WINDOWS_MIN[0])))
+    for rows in _by_device(lake, hour, closed):
+        watch.lap("read")
+        _account_sources(report, rows)
+        features = window_features(rows, HOURLY_WINDOWS_MIN).filter(pl.col("window_end") <= now)
+        watch.lap("rules")
+        _account_features(report, features)
+        files += table.write_files(features, f"h{hour:%H}-{len(files):03d}")
+        watch.lap("write")
     hourly = pl.col("window_duration_minutes").is_in(HOURLY_WINDOWS_MIN)
     commit = table.replace_range(hour, hour + HOUR, files, keep=~hourly)
     report.bytes, report.version = commit.bytes, commit.version
@@ -70,11 +75,10 @@ def feature_day(lake: Lake, day: datetime) -> FeatureReport:
     report = FeatureReport(day, (DAILY_WINDOW_MIN,))
     table = lake.table(DEVICE_FEATURES)
     files: list[DataFile] = []
-    for first, before in _device_ranges(lake):
-        on_time, late = _measured_in(lake, day, day + timedelta(days=1), first, before)
+    for rows in _by_range(lake, day, day + timedelta(days=1)):
         watch.lap("read")
-        _account_sources(report, on_time, late)
-        features = _features(on_time, late, (DAILY_WINDOW_MIN,))
+        _account_sources(report, rows)
+        features = window_features(rows, (DAILY_WINDOW_MIN,))
         watch.lap("rules")
         _account_features(report, features)
         files += table.write_files(features, f"day-{len(files):03d}")
@@ -87,33 +91,60 @@ def feature_day(lake: Lake, day: datetime) -> FeatureReport:
     return report
 
 
-def _measured_in(
-    lake: Lake, start: datetime, end: datetime, first_device: str | None = None, before_device: str | None = None
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Clean rows measured in [start, end): those that arrived in the hour they were measured in, and the others."""
+def _by_device(lake: Lake, start: datetime, end: datetime) -> Iterator[pl.DataFrame]:
+    """Rows measured in [start, end), some devices at a time, each with all of its rows.
+
+    Files of rows that arrived when they were measured lie by device and are read one after the other; the few rows
+    that arrived in other hours, or share a file with such, are read once and go with the file of their device.
+    """
     table = lake.table(CLEAN_READINGS)
-    # Pruned by the bounds of timestamp_utc: rows measured in other hours lie in files of their own.
-    rows = table.scan(start, end, column="timestamp_utc")
-    if first_device is not None:
-        rows = rows.filter(pl.col("device_id") >= pl.lit(first_device))
-    if before_device is not None:
-        rows = rows.filter(pl.col("device_id") < pl.lit(before_device))
-    on_time = pl.col("timestamp_utc").dt.truncate("1h") == pl.col("timestamp_ingested").dt.truncate("1h")
-    frame = rows.select(*FEATURE_INPUTS, "timestamp_ingested", on_time.alias("on_time")).collect(engine="in-memory")
-    if frame["on_time"].all():
-        return frame.drop("on_time"), frame.drop("on_time").clear()
-    return frame.filter("on_time").drop("on_time"), frame.filter(~pl.col("on_time")).drop("on_time")
+    by_arrival = {f.path for f in table.files(start=start, end=end) if f.lies_within(start, end)}
+    files = table.files(start=start, end=end, column="timestamp_utc")
+    on_time = [f for f in files if f.path in by_arrival and f.lies_within(start, end) and f.first_device is not None]
+    paths = {f.path for f in on_time}
+    others = _rows(table.scan_files([f for f in files if f.path not in paths]), start, end)
+    for group in _device_groups(on_time):
+        last = max(f.last_device or "" for f in group)
+        rows = table.scan_files(group).select(_NEEDED).collect(engine="in-memory")
+        mine = others.filter(pl.col("device_id") <= last)
+        others = others.filter(pl.col("device_id") > last)
+        # Only the devices that have others are sorted; the rest of the rows lie in order already.
+        touched = device_codes(rows["device_id"], mine["device_id"].unique().sort()).is_not_null()
+        yield rows.filter(~touched) if touched.any() else rows
+        if mine.height:
+            yield in_order(pl.concat([rows.filter(touched), mine]))
+    if others.height:
+        yield others
 
 
-def _features(on_time: pl.DataFrame, late: pl.DataFrame, minutes: Sequence[int]) -> pl.DataFrame:
-    """Windows of devices with late rows are made from both kinds together; the many others need no sorting."""
-    if late.is_empty():
-        return window_features(on_time, minutes)
-    touched = late["device_id"].unique()
-    mixed = on_time["device_id"].is_in(touched.implode())
-    together = in_order(pl.concat([on_time.filter(mixed), late]))
-    parts = [window_features(on_time.filter(~mixed), minutes), window_features(together, minutes)]
-    return pl.concat(parts).sort("window_duration_minutes", "device_id", "window_start")
+def _device_groups(files: list[TableFile]) -> list[list[TableFile]]:
+    """Files in the order of their devices, those that share a device together."""
+    groups: list[list[TableFile]] = []
+    reached = ""
+    for file in sorted(files, key=lambda f: (f.first_device or "", f.path)):
+        if groups and (file.first_device or "") <= reached:
+            groups[-1].append(file)
+        else:
+            groups.append([file])
+        reached = max(reached, file.last_device or "")
+    return groups
+
+
+def _by_range(lake: Lake, start: datetime, end: datetime) -> Iterator[pl.DataFrame]:
+    """Rows measured in [start, end), a range of devices at a time."""
+    table = lake.table(CLEAN_READINGS)
+    for first, before in _device_ranges(lake):
+        rows = table.scan(start, end, column="timestamp_utc")
+        if first is not None:
+            rows = rows.filter(pl.col("device_id") >= pl.lit(first))
+        if before is not None:
+            rows = rows.filter(pl.col("device_id") < pl.lit(before))
+        yield _rows(rows, start, end)
+
+
+def _rows(rows: pl.LazyFrame, start: datetime, end: datetime) -> pl.DataFrame:
+    measured = pl.col("timestamp_utc").is_between(start, end, closed="left")
+    return rows.filter(measured).select(_NEEDED).collect(engine="in-memory")
 
 
 def _account_sources(report: FeatureReport, *frames: pl.DataFrame) -> None:

@@ -20,13 +20,16 @@ from refrig_assets.pipeline.sources import (
     Content,
     UnreadableFileError,
     content_of,
+    kind_of,
     landing_files,
     read_chunks,
+    start_behind,
     unreadable,
 )
 from refrig_assets.transforms.landing import Arrival, Landed
 
 FLUSH_ROWS = 1_500_000
+_DEAD_WEIGHT = 4  # a dead letter carries its line
 Progress = Callable[[int, int], None]
 
 
@@ -106,16 +109,17 @@ def land_hour(
         report.files.append(account)
         if account.outcome != "landed":
             continue
-        arrival = Arrival(account.path, hour, _sequence_base(hour, log.height + len(report.files)))
-        for chunk in _chunks(path, account, arrival, log):
+        arrival = Arrival(account.path, hour, _sequence_base(hour, _taken(log, hour) + len(report.files)))
+        for chunk in _readable_chunks(path, account, arrival, log, report):
             pending.append(chunk)
-            if sum(c.landed.raw.height for c in pending) >= FLUSH_ROWS:
+            if sum(c.landed.raw.height + _DEAD_WEIGHT * c.landed.dead.height for c in pending) >= FLUSH_ROWS:
                 _flush(lake, pending, report)
                 pending = []
     _flush(lake, pending, report)
-    _write_log(lake, report, now)
     for touched in sorted({hour, *report.rows_by_hour}):
         count_raw(lake, touched)
+    # Last: a file that is not in the log is looked at again, and so are the hours its rows went to.
+    _write_log(lake, report, now)
     return report
 
 
@@ -145,24 +149,43 @@ def _look_at(
     except FileNotFoundError:
         report.skipped.append(f"{name}: deleted before it could be read")
         return None
-    same = log.filter(pl.col("sha256") == content.sha256)
-    if same.filter(pl.col("path") == name).height:
+    except OSError as error:
+        report.skipped.append(f"{name}: cannot be read now: {error.strerror or error}")
         return None
-    if same.filter(pl.col("outcome") == "landed").height and content.size:
-        other = same.filter(pl.col("outcome") == "landed")["path"][0]
-        return FileAccount(name, content, "same_content", f"holds the same bytes as {other}")
-    twin = next((f for f in report.files if f.content.sha256 == content.sha256 and content.size), None)
-    if twin:
-        return FileAccount(name, content, "same_content", f"holds the same bytes as {twin.path}")
-    return FileAccount(name, content)
+    if log.filter((pl.col("sha256") == content.sha256) & (pl.col("path") == name)).height:
+        return None
+    twin = _twin(name, content, log, report)
+    return FileAccount(name, content, "same_content" if twin else "landed", twin and f"holds the same bytes as {twin}")
+
+
+def _twin(name: str, content: Content, log: pl.DataFrame, report: LandingReport) -> str | None:
+    """A file taken before that holds the same bytes and is read in the same way."""
+    if not content.size:
+        return None
+    before = log.filter((pl.col("sha256") == content.sha256) & (pl.col("outcome") != "same_content"))["path"].to_list()
+    before += [f.path for f in report.files if f.content.sha256 == content.sha256 and f.outcome != "same_content"]
+    return next((path for path in before if kind_of(path) == kind_of(name)), None)
+
+
+def _readable_chunks(
+    path: Path, account: FileAccount, arrival: Arrival, log: pl.DataFrame, report: LandingReport
+) -> Iterator[_Chunk]:
+    """The file's chunks. Where reading fails for reasons of the disk, the file is left for the next run."""
+    try:
+        yield from _chunks(path, account, arrival, log)
+    except OSError as error:
+        report.files.remove(account)
+        gone = isinstance(error, FileNotFoundError)
+        reason = "deleted while it was read" if gone else f"cannot be read now: {error.strerror or error}"
+        report.skipped.append(f"{account.path}: {reason}")
 
 
 def _chunks(path: Path, account: FileAccount, arrival: Arrival, log: pl.DataFrame) -> Iterator[_Chunk]:
     start = _landed_prefix(path, account, log)
-    mark = f"landing:{account.content.sha256}"
+    mark = f"landing:{arrival.hour:%Y-%m-%dT%H}:{kind_of(path.name)}:{account.content.sha256}"
     number = 0
     try:
-        for number, part in enumerate(read_chunks(path, arrival, start), start=1):
+        for number, part in enumerate(read_chunks(path, arrival, start, account.content.size), start=1):
             account.add(part)
             yield _Chunk((mark, number), part)
     except UnreadableFileError as error:
@@ -173,19 +196,25 @@ def _chunks(path: Path, account: FileAccount, arrival: Arrival, log: pl.DataFram
 
 
 def _landed_prefix(path: Path, account: FileAccount, log: pl.DataFrame) -> int:
-    """Bytes of a grown NDJSON file that have landed before; 0 for a new file or one with other content."""
+    """Bytes of a grown file's text that have landed before; 0 for a new file or one with other content."""
     before = log.filter((pl.col("path") == account.path) & (pl.col("outcome") == "landed"))
     for size, sha in before.select("bytes", "sha256").reverse().iter_rows():
         if 0 < size < account.content.size and content_of(path, size).sha256 == sha:
-            account.detail = f"grown: the first {size:,} bytes had landed before"
-            return int(size)
+            start = start_behind(path, size)
+            if start:
+                account.detail = f"grown: the first {size:,} bytes had landed before"
+            return start
     return 0
 
 
+def _taken(log: pl.DataFrame, hour: datetime) -> int:
+    return log.filter(pl.col("landing_hour") == floor_hour(hour)).height
+
+
 def _sequence_base(hour: datetime, file_number: int) -> int:
-    """Sequence numbers grow with time over all files: 18 bits of hours, 9 of files in the hour, 36 of offset."""
+    """Sequence numbers grow with time over all files: 18 bits of hours, 12 of files in the hour, 33 of offset."""
     hours = int((hour - datetime(2020, 1, 1, tzinfo=hour.tzinfo)) / HOUR)
-    return (max(hours, 0) << 9 | min(file_number, 511)) << 36
+    return (max(hours, 0) << 12 | min(file_number, 4095)) << 33
 
 
 def _flush(lake: Lake, chunks: list[_Chunk], report: LandingReport) -> None:

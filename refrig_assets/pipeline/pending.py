@@ -16,6 +16,7 @@ from refrig_assets.pipeline.hours import (
     EVENT_MARK,
     SOURCE_HOUR,
     SOURCE_MARK,
+    floor_hour,
     read_accounts,
     stale_clean_hours,
     stale_feature_hours,
@@ -61,14 +62,15 @@ def unlanded(lake: Lake, landing: Path, now: datetime, settle: timedelta) -> Wai
 
 
 def stale(lake: Lake, now: datetime) -> tuple[Waiting, Waiting]:
-    """Clean hours and feature hours of the last week whose input changed since they were made."""
+    """Clean hours and feature hours of the last week whose input changed since they were made.
+
+    Not the features of the running hour: some of its windows are still open, and it is made again anyway.
+    """
     accounts = _accounts(lake, now)
-    since = now - LOOK_BACK
-
-    def recent(found: dict[datetime, str]) -> Waiting:
-        return Waiting({hour: why for hour, why in found.items() if since <= hour <= now})
-
-    return recent(stale_clean_hours(accounts)), recent(stale_feature_hours(accounts))
+    since, closed = now - LOOK_BACK, floor_hour(now)
+    clean = {hour: why for hour, why in stale_clean_hours(accounts).items() if since <= hour <= now}
+    features = {hour: why for hour, why in stale_feature_hours(accounts).items() if since <= hour < closed}
+    return Waiting(clean), Waiting(features)
 
 
 def stale_days(lake: Lake, now: datetime) -> Waiting:

@@ -19,8 +19,9 @@ from refrig_assets.contracts.readings import (
     SENSOR_GAP,
 )
 from refrig_assets.contracts.registry import DEFAULT_INTERVAL_S
-from refrig_assets.contracts.sensors import NUMERIC_SENSORS, SENSOR_NAMES
-from refrig_assets.transforms.events import Hashes, event_hashes
+from refrig_assets.contracts.sensors import NUMERIC_SENSORS, SENSOR_BIT, SENSOR_NAMES
+from refrig_assets.transforms.devices import device_codes
+from refrig_assets.transforms.events import Hashes, HashSet, event_hashes
 from refrig_assets.transforms.gaps import NO_HISTORY, Bits, Mask, bits_of_list, reading_gaps, reported_bits, sensor_gaps
 
 FLAG_BIT = {flag: 1 << i for i, flag in enumerate(QUALITY_FLAGS)}
@@ -30,6 +31,10 @@ _FLAG_LISTS = pl.Series(
 )
 # What decides between copies of one _sequence_number, so that the order of rows and files never does.
 _THEN_FIRST = ("timestamp_ingested", "timestamp_device", "device_id", *SENSOR_NAMES)
+_RANGES = {s.name: (s.low, s.high) for s in NUMERIC_SENSORS}
+_NEGATIVE = {"superheat": NEGATIVE_SUPERHEAT, "subcooling": NEGATIVE_SUBCOOLING}
+# Wide columns are moved a few at a time: enough for every core, few enough to bound memory.
+_MOVED_AT_ONCE = 4
 _EMPTY_HASHES: Hashes = np.empty(0, dtype=np.int64)
 
 
@@ -68,37 +73,36 @@ class Cleaned:
 
 
 def clean_readings(raw: pl.DataFrame, context: CleanContext) -> Cleaned:
-    """Apply every rule of C2 to one hour of raw rows, in whatever order they come."""
+    """Apply every rule of C2 to one hour of raw rows, in whatever order they come.
+
+    Rows are judged by narrow columns in the order of device and time; the wide ones are moved once, at the end.
+    """
     raw_rows = raw.height
-    devices = _devices(context, raw["device_id"])
-    rows, repeated = _drop_duplicates(raw, context)
-    del raw  # the hour of a large fleet is a gigabyte: each step lets go of the one before
-    rows = _with_time_and_device(rows.with_columns(repeated), devices)
-    rows = rows[_order(rows)]
-    reported = reported_bits(rows)
+    devices, codes = _devices(context, raw["device_id"])
+    rows = _identified(raw, codes, context)
+    rows = rows[_order(rows, raw)]
+    reported = rows["reported"].to_numpy()
+    unknown = (rows["device"] >= context.registry.height).to_numpy()
     flags = (
         _bit(rows["repeated"], DUPLICATE_REMOVED)
         | _bit(rows["drifted"], CLOCK_DRIFT)
-        | _bit(rows["device"] >= context.registry.height, DEVICE_UNKNOWN)
+        | _bit(unknown, DEVICE_UNKNOWN)
         | _bit(reading_gaps(rows, devices, context.history), READING_GAP)
         | _bit(sensor_gaps(rows, reported, devices), SENSOR_GAP)
     )
-    rows, value_flags = _enforce_ranges(rows)
-    rows = _assemble(rows, flags | value_flags, devices)
-    unknown = pl.Series((flags & FLAG_BIT[DEVICE_UNKNOWN]) != 0)
-    silent = pl.Series(reported == 0) & ~unknown
-    aside = unknown | silent
-    return Cleaned(
-        clean=rows.filter(~aside) if aside.any() else rows,
-        quarantine=rows.filter(unknown),
-        all_null=rows.filter(silent),
-        raw_rows=raw_rows,
-        duplicate_rows=raw_rows - rows.height,
-    )
+    rows = rows.select("row", "device", "timestamp_utc", pl.Series("flags", flags))
+    silent = (reported == 0) & ~unknown
+    quarantine = _assemble(raw, rows.filter(unknown), devices)
+    all_null = _assemble(raw, rows.filter(silent), devices)
+    kept = rows if not (unknown | silent).any() else rows.filter(~(unknown | silent))
+    duplicates = raw_rows - rows.height
+    holder = [raw]
+    del raw  # the hour of a large fleet is a gigabyte: the last step lets go of columns as it moves them
+    return Cleaned(_assemble(holder.pop(), kept, devices), quarantine, all_null, raw_rows, duplicates)
 
 
-def _devices(context: CleanContext, heard: pl.Series) -> pl.DataFrame:
-    """A row a device; its code is its position: the registered ones by name, then those nobody knows.
+def _devices(context: CleanContext, heard: pl.Series) -> tuple[pl.DataFrame, pl.Series]:
+    """A row a device, and each raw row's code, its device's position there: registered ones by name, then unknown ones.
 
     With what each is expected to report, or is known to have reported, and when it was last heard.
     """
@@ -108,87 +112,84 @@ def _devices(context: CleanContext, heard: pl.Series) -> pl.DataFrame:
         .agg(pl.col("last_reading").max(), pl.col("sensors_reported").bitwise_or())
         .collect()
     )
-    registered = context.registry.select(
+    devices = context.registry.select(
         "device_id", "expected_interval_s", bits_of_list("expected_sensors").alias("expected_bits")
     ).sort("device_id")
-    unknown = (
-        heard.unique()
-        .to_frame("device_id")
-        .join(registered, on="device_id", how="anti")
-        .sort("device_id")
-        .with_columns(
-            pl.lit(DEFAULT_INTERVAL_S, dtype=pl.Int32).alias("expected_interval_s"),
-            pl.lit(0, dtype=pl.Int32).alias("expected_bits"),
+    codes = device_codes(heard, devices["device_id"])
+    if codes.null_count():
+        unknown = heard.filter(codes.is_null()).unique().sort().to_frame("device_id")
+        unset = (pl.lit(DEFAULT_INTERVAL_S, pl.Int32), pl.lit(0, pl.Int32))
+        devices = pl.concat(
+            [devices, unknown.with_columns(unset[0].alias("expected_interval_s"), unset[1].alias("expected_bits"))]
         )
-    )
-    return (
-        pl.concat([registered, unknown])
-        .with_row_index("device")
+        codes = device_codes(heard, devices["device_id"])
+    known_bits = pl.col("expected_bits") | pl.col("sensors_reported").fill_null(0)
+    devices = (
+        devices.with_row_index("device")
         .join(past, on="device_id", how="left", maintain_order="left")
-        .with_columns((pl.col("expected_bits") | pl.col("sensors_reported").fill_null(0)).alias("expected_bits"))
+        .with_columns(known_bits.alias("expected_bits"))
         .drop("sensors_reported")
     )
+    return devices, codes
 
 
-def _drop_duplicates(raw: pl.DataFrame, context: CleanContext) -> tuple[pl.DataFrame, pl.Series]:
-    """The first row of each event, by _sequence_number, and whether it had others, in this hour or another."""
+def _identified(raw: pl.DataFrame, codes: pl.Series, context: CleanContext) -> pl.DataFrame:
+    """The rows that stay, by number in raw: device, the time that counts, whether it was repeated, what was sent."""
+    dropped, repeated = _duplicates(raw, context)
+    apart = (pl.col("timestamp_device") - pl.col("timestamp_ingested")).abs() > CLOCK_DRIFT_LIMIT
+    rows = raw.select(
+        pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"),
+        codes.alias("device"),
+        pl.when(apart).then("timestamp_ingested").otherwise("timestamp_device").alias("timestamp_utc"),
+        apart.alias("drifted"),
+        pl.Series("repeated", repeated),
+        pl.Series("reported", reported_bits(raw)),
+    )
+    return (rows.filter(~dropped) if dropped.any() else rows).rechunk()
+
+
+def _duplicates(raw: pl.DataFrame, context: CleanContext) -> tuple[Mask, Mask]:
+    """Which rows repeat an event, and which are the first of several by _sequence_number, here or in another hour."""
     hashes = event_hashes(raw["event_id"])
-    repeated = hashes.is_in(pl.Series(context.seen_later).implode()) if len(context.seen_later) else None
-    drop = hashes.is_in(pl.Series(context.seen_before).implode()) if len(context.seen_before) else None
-    if hashes.n_unique() < raw.height:
-        again = raw.with_row_index("row").filter(hashes.is_duplicated())
+    ordered = hashes.sort().to_numpy()
+    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    dropped, repeated = np.zeros(raw.height, dtype=np.bool_), np.zeros(raw.height, dtype=np.bool_)
+    values = hashes.to_numpy()
+    if len(twice):
+        rows = HashSet(twice).holds(values)
+        again = raw.select("event_id", "_sequence_number", *_THEN_FIRST)[rows].with_columns(pl.Series("row", rows))
         first = (
             again.sort("_sequence_number", *_THEN_FIRST, "row")
             .group_by("event_id", maintain_order=True)
             .agg(pl.col("row").first(), pl.len())
         )
-        rows = np.zeros(raw.height, dtype=np.bool_)
-        rows[again["row"].to_numpy()] = True
-        rows[first["row"].to_numpy()] = False
-        more = np.zeros(raw.height, dtype=np.bool_)
-        more[first.filter(pl.col("len") > 1)["row"].to_numpy()] = True
-        drop = pl.Series(rows) if drop is None else drop | pl.Series(rows)
-        repeated = pl.Series(more) if repeated is None else repeated | pl.Series(more)
-    if repeated is None:
-        repeated = pl.repeat(False, raw.height, eager=True)
-    repeated = repeated.rename("repeated")
-    if drop is None:
-        return raw, repeated
-    return raw.filter(~drop), repeated.filter(~drop)
+        dropped[rows] = True
+        dropped[first["row"].to_numpy()] = False
+        repeated[first.filter(pl.col("len") > 1)["row"].to_numpy()] = True
+    if len(context.seen_before):
+        dropped[HashSet(context.seen_before).holds(values)] = True
+    if len(context.seen_later):
+        repeated[HashSet(context.seen_later).holds(values)] = True
+    return dropped, repeated
 
 
-def _with_time_and_device(rows: pl.DataFrame, devices: pl.DataFrame) -> pl.DataFrame:
-    """Device codes for device names (cheaper to carry), and the time that counts."""
-    apart = (pl.col("timestamp_device") - pl.col("timestamp_ingested")).abs() > CLOCK_DRIFT_LIMIT
-    codes = rows.select("device_id").join(
-        devices.select("device_id", "device"), on="device_id", how="left", maintain_order="left"
-    )
-    return (
-        rows.with_columns(codes["device"], apart.alias("drifted"))
-        .with_columns(
-            pl.when("drifted").then("timestamp_ingested").otherwise("timestamp_device").alias("timestamp_utc")
-        )
-        .drop("timestamp_device", "device_id")
-    )
-
-
-def _order(rows: pl.DataFrame) -> pl.Series:
+def _order(rows: pl.DataFrame, raw: pl.DataFrame) -> pl.Series:
     """Positions by device, time, sequence and event: one order whatever order the rows came in."""
     since = (pl.col("timestamp_utc") - pl.col("timestamp_utc").min()).dt.total_microseconds()
     key = rows.select((pl.col("device").cast(pl.Int64) * (1 << 40) + since).alias("key"))["key"]
     order = key.arg_sort()
     ordered = key.gather(order)
-    same = ordered == ordered.shift(1)
+    same = (ordered == ordered.shift(1)).fill_null(False)
     if not same.any():
         return order
-    tied = (same.fill_null(False) | same.shift(-1, fill_value=False).fill_null(False)).arg_true()
+    tied = (same | same.shift(-1, fill_value=False)).arg_true()
     chosen = order.gather(tied)
     by_rank = (
-        rows.select("_sequence_number", "event_id")[chosen]
-        .with_columns(ordered.gather(tied), chosen.alias("row"))
+        raw.select("_sequence_number", "event_id")[rows["row"].gather(chosen)]
+        .with_columns(ordered.gather(tied), chosen.alias("position"))
         .sort("key", "_sequence_number", "event_id")
     )
-    return order.scatter(tied, by_rank["row"])
+    return order.scatter(tied, by_rank["position"])
 
 
 def _bit(mask: pl.Series | Mask, flag: str) -> Bits:
@@ -196,33 +197,38 @@ def _bit(mask: pl.Series | Mask, flag: str) -> Bits:
     return values.astype(np.int32) * np.int32(FLAG_BIT[flag])
 
 
-def _enforce_ranges(rows: pl.DataFrame) -> tuple[pl.DataFrame, Bits]:
-    """Values outside their range become null; the flags that values earn."""
-    flags = np.zeros(rows.height, dtype=np.int32)
-    mended = []
-    for sensor in NUMERIC_SENSORS:
-        value = rows[sensor.name]
-        inside = value.is_between(sensor.low, sensor.high) & value.is_not_nan()
-        if inside.all():  # nulls do not count
-            continue
+def _assemble(raw: pl.DataFrame, rows: pl.DataFrame, devices: pl.DataFrame) -> pl.DataFrame:
+    """The contract's columns of the judged rows, values outside their range taken out and flagged."""
+    columns = {
+        "device_id": devices["device_id"].gather(rows["device"]),
+        "timestamp_utc": rows["timestamp_utc"],
+    }
+    flags, nulls = rows["flags"].to_numpy().copy(), np.zeros(rows.height, dtype=np.int32)
+    wanted = ["event_id", *SENSOR_NAMES, "timestamp_ingested"]
+    for start in range(0, len(wanted), _MOVED_AT_ONCE):
+        names = wanted[start : start + _MOVED_AT_ONCE]
+        moved = raw.select(names).rechunk()[
+            rows["row"]
+        ]  # from the chunks of many row groups it takes ten times as long
+        raw = raw.drop(names)
+        for name in names:
+            columns[name] = _in_range(moved[name], flags) if name in _RANGES else moved[name]
+            if name in SENSOR_BIT and columns[name].null_count():
+                nulls += columns[name].is_null().to_numpy()
+    columns["quality_flags"] = _FLAG_LISTS.gather(pl.Series(flags))
+    columns["sensor_null_count"] = pl.Series(nulls)
+    return pl.DataFrame({name: columns[name] for name in CLEAN_READINGS.columns})
+
+
+def _in_range(values: pl.Series, flags: Bits) -> pl.Series:
+    """The values with those outside their range, NaN and infinities made null; sets what flags they earn."""
+    low, high = _RANGES[values.name]
+    inside = values.is_between(low, high) & values.is_not_nan()
+    if not inside.all():  # nulls do not count
         flags |= _bit(~inside.fill_null(True), RANGE_VIOLATION)
-        mended.append(pl.when(inside).then(pl.col(sensor.name)).alias(sensor.name))
-    rows = rows.with_columns(mended)
-    for name, flag in ((("superheat"), NEGATIVE_SUPERHEAT), ("subcooling", NEGATIVE_SUBCOOLING)):
-        negative = (rows[name] < 0).fill_null(False)
+        values = values.set(~inside.fill_null(True), None)
+    if values.name in _NEGATIVE:
+        negative = (values < 0).fill_null(False)
         if negative.any():
-            flags |= _bit(negative, flag)
-    return rows, flags
-
-
-def _assemble(rows: pl.DataFrame, flags: Bits, devices: pl.DataFrame) -> pl.DataFrame:
-    """The contract's columns, in its order."""
-    nulls = np.zeros(rows.height, dtype=np.int32)
-    for name in SENSOR_NAMES:
-        if rows[name].null_count():
-            nulls += rows[name].is_null().to_numpy()
-    return rows.with_columns(
-        devices["device_id"].gather(rows["device"]),
-        _FLAG_LISTS.gather(pl.Series(flags)).alias("quality_flags"),
-        pl.Series("sensor_null_count", nulls),
-    ).select(list(CLEAN_READINGS.columns))
+            flags |= _bit(negative, _NEGATIVE[values.name])
+    return values

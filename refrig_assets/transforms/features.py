@@ -18,6 +18,7 @@ import polars as pl
 
 from refrig_assets.contracts.features import DEVICE_FEATURES, STATISTICS
 from refrig_assets.contracts.sensors import BOOL_SENSORS, NUMERIC_SENSORS, SENSORS
+from refrig_assets.transforms.devices import device_codes
 from refrig_assets.transforms.segments import Moments, Segments
 
 Floats = npt.NDArray[np.float64]
@@ -82,7 +83,9 @@ def in_order(clean: pl.DataFrame) -> pl.DataFrame:
     back = (same & (at < at.shift(1))).fill_null(False)
     if not back.any() and device.is_sorted():
         return clean
-    return clean.sort("device_id", "timestamp_utc", maintain_order=True)
+    code = device_codes(device, device.unique().sort())
+    since = at.dt.epoch("us") - at.dt.epoch("us").min()
+    return clean.rechunk()[(code.cast(pl.Int64) * (1 << 40) + since).arg_sort()]
 
 
 def _ties(clean: pl.DataFrame, run: npt.NDArray[np.uint32], at: Ints) -> tuple[Ints, Ints]:

@@ -76,12 +76,12 @@ def land_messages(
     return Landed(_as_raw(raw, arrival), dead, messages.lines, merged, messages.unknown_fields, joined.held)
 
 
-def land_table(frame: pl.DataFrame, arrival: Arrival, first: int = 0) -> Landed:
-    """Rows of a Parquet or CSV file with the contract's column names as rows of C1; `first` is the first's number."""
+def land_table(frame: pl.DataFrame, arrival: Arrival, offsets: pl.Series | None = None) -> Landed:
+    """Rows of a Parquet or CSV file, named as in the contract, as rows of C1; without `offsets` these are counted."""
     given = _renamed(frame)
     unknown = [pl.col(c).is_not_null() for c in given.columns if c not in RAW_READINGS.columns]
     typed = given.select(
-        (pl.int_range(pl.len(), dtype=pl.Int64) + first).alias("offset"),
+        (pl.int_range(pl.len(), dtype=pl.Int64) if offsets is None else offsets).alias("offset"),
         _as_text(given, "event_id"),
         _as_text(given, "device_id"),
         _as_time(given, "timestamp_device").alias("timestamp_device"),

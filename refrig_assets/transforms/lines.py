@@ -31,6 +31,8 @@ class Lines:
 
     def text(self, numbers: Integers) -> bytes:
         """These lines and nothing between them."""
+        if not len(numbers):
+            return b""
         breaks = np.flatnonzero(np.diff(numbers) != 1)
         if not len(breaks) and len(numbers) == len(self.starts):
             return self.block

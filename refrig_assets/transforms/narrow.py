@@ -1,4 +1,4 @@
-"""Narrow messages, one sensor each, as old devices send them: values brought to the contract's units, joined to rows."""
+"""Narrow messages, one sensor each, as old devices send them: values in the contract's units, joined into rows."""
 
 from dataclasses import dataclass
 

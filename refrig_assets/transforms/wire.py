@@ -84,7 +84,7 @@ def read_lines(block: bytes, offset: int = 0) -> Messages:
     frames = list(_parsed(lines, np.flatnonzero(~odd), alone)) if not odd.all() else []
     dead: list[Dead] = []
     singles = []
-    for number in alone:
+    for number in sorted(alone):
         line, at = lines.line(number), int(lines.starts[number])
         found = _read_one(line)
         if isinstance(found, str):
@@ -95,7 +95,6 @@ def read_lines(block: bytes, offset: int = 0) -> Messages:
         frames.append(pl.DataFrame(singles, schema=_MESSAGE))
     rows = frames[0] if len(frames) == 1 else pl.concat(frames).sort("offset")
     unknown = _count_unknown(lines, rows)
-    dead.sort(key=lambda d: d.offset)
     rows = rows.with_columns(pl.col("offset") + offset) if offset else rows
     return Messages(rows, dead, rows.height + len(dead), unknown, block, offset)
 
@@ -117,11 +116,11 @@ def _odd(lines: Lines) -> npt.NDArray[np.bool_]:
             odd[lines.at_bytes(np.array(found, dtype=np.int64))] = True
     if not lines.block.isascii():
         for number in np.flatnonzero(np.logical_or.reduceat(data >= 0x80, lines.starts)).tolist():
-            odd[number] |= not _is_text(lines.line(number))
+            odd[number] |= not is_text(lines.line(number))
     return np.asarray(odd, np.bool_)
 
 
-def _is_text(line: bytes) -> bool:
+def is_text(line: bytes) -> bool:
     try:
         line.decode()
     except UnicodeDecodeError:

@@ -31,6 +31,7 @@ from refrig_assets_tests.readings import (
     state,
     steady_rows,
     stocked,
+    twin,
     ugly_rows,
 )
 from refrig_assets_tests.reference_clean import judge_hours
@@ -45,7 +46,7 @@ def _named(lake: Lake) -> set[object]:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_hours_in_order_hold_the_rows_of_the_reference(lake: Lake, seed: int) -> None:
-    hours = [HOUR + n * ONE_HOUR for n in (0, 1, 2, 30, 168, 170)]
+    hours = [HOUR + n * ONE_HOUR for n in (0, 1, 30, 168, 170)]
     raw = ugly_rows(seed, 300, hours)
     land(stocked(lake), raw)
     judged = judge_hours(raw.to_dicts(), FLEET)
@@ -67,35 +68,32 @@ def test_hours_in_order_hold_the_rows_of_the_reference(lake: Lake, seed: int) ->
     assert set(letters["stage"]) == {"clean"}
 
 
-def test_the_same_rows_in_other_files_and_order_make_the_same_partition(lake: Lake, tmp_path: object) -> None:
+def test_the_same_rows_in_other_files_and_order_make_the_same_partition(lake: Lake) -> None:
     raw = ugly_rows(3, 200, [HOUR, HOUR + ONE_HOUR])
-    other = Lake(f"{tmp_path}/other").create()
+    other = twin(lake)
     land(stocked(lake), raw)
     land(stocked(other), raw.sample(fraction=1, shuffle=True, seed=4), files=7)
     for one in (lake, other):
         make(one, [HOUR, HOUR + ONE_HOUR])
+        refresh(one, HOUR + 2 * ONE_HOUR)
     before = state(lake)
     assert differences(before, state(other)) == {}
     partitions = [one.table(CLEAN_READINGS).read(HOUR, HOUR + ONE_HOUR) for one in (lake, other)]
     assert partitions[0].equals(partitions[1]), "also in the order of its rows"
     other.table(RAW_READINGS).open().optimize.compact()
     make(other, [HOUR, HOUR + ONE_HOUR])
-    make(other, [HOUR, HOUR + ONE_HOUR])
     assert differences(before, state(other)) == {}
 
 
 @pytest.mark.parametrize("order", [(2, 1, 0), (1, 0, 2), (2, 0, 1)])
-def test_hours_made_in_another_order_equal_one_pass_once_refreshed(
-    lake: Lake, tmp_path: object, order: tuple[int, ...]
-) -> None:
+def test_hours_made_in_another_order_equal_one_pass_once_refreshed(lake: Lake, order: tuple[int, ...]) -> None:
     hours = [HOUR, HOUR + ONE_HOUR, HOUR + 50 * ONE_HOUR]
     raw = ugly_rows(7, 250, hours)
-    straight = Lake(f"{tmp_path}/straight").create()
-    land(stocked(straight), raw)
+    straight = twin(stocked(lake))
+    land(straight, raw)
     now = hours[-1] + ONE_HOUR
     make(straight, hours, now)
     refresh(straight, now)
-    stocked(lake)
     for number in order:
         # Each hour lands only when its turn comes, as an outage of a gateway would have it.
         arrived = pl.col("timestamp_ingested").dt.truncate("1h") == hours[number]
