@@ -11,7 +11,7 @@ from refrig_assets.lake import Table
 from refrig_assets.monitoring.findings import Finding
 
 # Pictures live in the event log: a long range draws only its last partitions.
-PICTURES_PER_RUN = 6
+PICTURES_PER_RUN = 2
 
 
 def table_metadata(table: Table, version: int | None = None) -> dict[str, Any]:
@@ -61,8 +61,11 @@ def bar_picture(values: Mapping[str, float], title: str, unit: str, *, horizonta
     """A small bar chart as a Markdown image."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, max(2.2, 0.22 * len(values)) if horizontal else 2.2), dpi=72, layout="constrained")
-    axes = figure.subplots()
+    height = max(2.2, 0.22 * len(values)) if horizontal else 2.2
+    figure = Figure(figsize=(7, height), dpi=72)
+    # Margins by hand: the automatic layouts draw everything twice.
+    left = 0.02 + 0.0105 * max(map(len, values), default=0) if horizontal else 0.1
+    axes = figure.add_axes((left, 0.36 / height + 0.02, 0.97 - left, 1 - 0.72 / height - 0.04))
     names, heights = list(values), list(values.values())
     if horizontal:
         axes.barh(names[::-1], heights[::-1], color="#3b6ea5")

@@ -198,7 +198,7 @@ def _chunks(path: Path, account: FileAccount, arrival: Arrival, log: pl.DataFram
 def _landed_prefix(path: Path, account: FileAccount, log: pl.DataFrame) -> int:
     """Bytes of a grown file's text that have landed before; 0 for a new file or one with other content."""
     before = log.filter((pl.col("path") == account.path) & (pl.col("outcome") == "landed"))
-    for size, sha in before.select("bytes", "sha256").reverse().iter_rows():
+    for size, sha in before.select("bytes", "sha256").sort("bytes", descending=True).iter_rows():
         if 0 < size < account.content.size and content_of(path, size).sha256 == sha:
             start = start_behind(path, size)
             if start:

@@ -13,6 +13,9 @@ from refrig_assets.contracts.registry import DEVICE_REGISTRY, REGISTRY_DEFAULTS
 from refrig_assets.contracts.sensors import SENSOR_NAMES
 from refrig_assets.lake import Lake
 
+# ISO 8601, with an offset or in UTC, or a day.
+_TIME_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
+
 
 class RegistryError(ValueError):
     """A registry file that cannot be taken; the message says what is wrong with which devices."""
@@ -106,6 +109,9 @@ def _convert(frame: pl.DataFrame, file: str) -> pl.DataFrame:
             broken = frame.filter(column != pl.col(name))
             if broken.height:
                 raise RegistryError(f"{file}: {name}: {broken.height} values are not whole, e.g. {broken[name][0]}")
+        unread = frame.filter(column.is_null() & pl.col(name).is_not_null())
+        if unread.height:
+            raise RegistryError(f"{file}: {name}: {unread.height} values are not times, e.g. {unread[name][0]!r}")
         columns.append(column)
     return pl.DataFrame(columns)
 
@@ -123,7 +129,10 @@ def _typed(frame: pl.DataFrame, name: str) -> pl.Expr:
             .list.eval(pl.element().filter(pl.element() != ""))
         )
     if wanted == TS:
-        return pl.col(name).str.to_datetime(time_unit="us", time_zone="UTC")
+        text = pl.col(name).str.strip_chars().str.replace(" ", "T")
+        return pl.coalesce(
+            text.str.to_datetime(f, time_unit="us", time_zone="UTC", strict=False) for f in _TIME_FORMATS
+        )
     return pl.col(name).str.strip_chars().cast(wanted)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 # A small compressed piece may hold a thousand times its size.
 _PIECE_BYTES = 1 << 16
-_CAREFUL_BYTES = 64
 _GZIP = 31
 
 
@@ -73,10 +72,11 @@ class Text(AbstractContextManager["Text"]):
 
 
 def _before_damage(inflate: "zlib._Decompress", raw: bytes) -> bytes:
+    """Byte by byte, since a piece with damage in it yields nothing."""
     found = []
     try:
-        for at in range(0, len(raw), _CAREFUL_BYTES):
-            found.append(inflate.decompress(raw[at : at + _CAREFUL_BYTES]))
+        for at in range(len(raw)):
+            found.append(inflate.decompress(raw[at : at + 1]))
     except zlib.error:
         pass
     return b"".join(found)

@@ -89,7 +89,7 @@ def test_parquet_of_other_widths(tmp_path: Path) -> None:
         ((f"{HEAD},expected_interval_s", "a,s,c,soon"), ["expected_interval_s", "soon"]),
         ((f"{HEAD},expected_interval_s", "a,s,c,0"), ["expected_interval_s", "not above 0", "'a'"]),
         ((f"{HEAD},expected_interval_s", "a,s,c,60.5"), ["expected_interval_s", "60.5"]),
-        ((f"{HEAD},install_date", "a,s,c,soon"), ["install_date"]),
+        ((f"{HEAD},install_date", "a,s,c,soon"), ["install_date", "not times", "soon"]),
         ((f"{HEAD},expected_sensors", "a,s,c,humidity warp"), ["expected_sensors", "warp"]),
         ((f"{HEAD},colour,size", "a,s,c,red,3"), ["unknown columns", "colour", "size"]),
         ((f"{HEAD},status", "a,s,c,lost"), ["status", "not an allowed value", "'a'"]),
