@@ -5,7 +5,6 @@ for both its 15-minute and its 60-minute windows. Sums run in the order of the r
 the bit; Polars' streaming group-by is faster by a little but adds in a different order each time.
 """
 
-import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -56,13 +55,11 @@ def window_features(clean: pl.DataFrame, minutes: Sequence[int]) -> pl.DataFrame
     at = clean["timestamp_utc"].dt.epoch("us").to_numpy()
     run = clean["device_id"].rle_id().to_numpy()
     base = _windows(clean["device_id"], run, at, minutes[0])
-    # Counted from the start of the longest window: what lies outside a window has no say in it, not even in rounding.
-    elapsed = at % (math.lcm(*minutes) * _MINUTE_US) / float(_MINUTE_US)
     ties = _ties(clean, run, at)
     tracked = [s.name for s in SENSORS]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy lets go of the interpreter while it sums
         moments = dict(
-            zip(tracked, pool.map(lambda n: _moments(clean[n], elapsed, base.segments, ties, n), tracked), strict=True)
+            zip(tracked, pool.map(lambda n: _moments(clean[n], at, base.segments, ties, n), tracked), strict=True)
         )
     counts = {
         "reading_count": base.segments.lengths.astype(np.int64),
@@ -113,13 +110,13 @@ def _windows(device: pl.Series, run: npt.NDArray[np.uint32], at: Ints, minutes: 
     return _Windows(minutes, segments, device.gather(segments.starts), start[segments.starts])
 
 
-def _moments(values: pl.Series, elapsed: Floats, segments: Segments, ties: tuple[Ints, Ints], name: str) -> Moments:
+def _moments(values: pl.Series, at: Ints, segments: Segments, ties: tuple[Ints, Ints], name: str) -> Moments:
     numbers = values.cast(pl.Float64).to_numpy()
     if len(ties[0]):
         numbers = numbers.copy()
         numbers[ties[0]] = numbers[ties[1]]
     wants_slope = any("slope" in STATISTICS[s.short] for s in NUMERIC_SENSORS if s.name == name)
-    return Moments.of(numbers, segments, elapsed if wants_slope else None)
+    return Moments.of(numbers, segments, at if wants_slope else None)
 
 
 def _merge(

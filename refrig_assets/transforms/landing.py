@@ -145,15 +145,17 @@ def _complaint(hour: datetime) -> pl.Expr:
     return (
         pl.when(pl.col("device_id").is_null())
         .then(pl.lit("no device_id"))
-        .when(pl.col("timestamp").is_null())
-        .then(pl.lit("no timestamp"))
         .when(pl.col("timestamp_device").is_null())
-        .then(pl.lit("no readable timestamp, which should be ISO 8601: ") + pl.col("timestamp").str.slice(0, 60))
+        .then(pl.concat_str(pl.lit("no readable timestamp"), _excerpt("timestamp"), ignore_nulls=True))
         .when(clock >= hour + _TOO_FAR_AHEAD)
         .then(pl.lit("timestamp_ingested lies in the future of its landing hour"))
         .when(clock < hour - _TOO_FAR_BEHIND)
         .then(pl.lit(f"timestamp_ingested lies more than {_TOO_FAR_BEHIND.days} days before its landing hour"))
     )
+
+
+def _excerpt(name: str) -> pl.Expr:
+    return pl.lit(", which should be ISO 8601: ") + pl.col(name).str.slice(0, 60)
 
 
 def _wide_rows(wide: pl.DataFrame) -> pl.DataFrame:

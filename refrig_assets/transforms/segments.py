@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+_MINUTE_US = 60_000_000
+_NEVER = np.iinfo(np.int64).max
 Number = TypeVar("Number", np.float64, np.int64)
 
 
@@ -51,7 +53,7 @@ class Moments:
     """What mean, deviation, extremes and slope of a run need, mergeable over neighbouring runs.
 
     Sums are of the distance to the run's minimum: a constant sensor has deviation zero exactly, and large values
-    with small swings lose no digits.
+    with small swings lose no digits. Times are minutes since the run's first reading, exact to the microsecond.
     """
 
     n: Floats
@@ -59,13 +61,14 @@ class Moments:
     high: Floats
     total: Floats
     squares: Floats
+    begin: Ints | None = None
     t: Floats | None = None
     tt: Floats | None = None
     tv: Floats | None = None
 
     @classmethod
-    def of(cls, values: Floats, segments: Segments, elapsed: Floats | None) -> "Moments":
-        """Of values with NaN for null; with elapsed time also what a slope needs."""
+    def of(cls, values: Floats, segments: Segments, at_us: Ints | None) -> "Moments":
+        """Of values with NaN for null; with the times of the rows also what a slope needs."""
         low = segments.least(values)
         above = values - segments.spread(low)
         missing = np.isnan(above)
@@ -73,24 +76,28 @@ class Moments:
         if missing.any():
             n = segments.sum((~missing).astype(np.float64))
             above[missing] = 0.0
-        total, squares, high = segments.sum(above), segments.sum(above * above), segments.most(values)
-        if elapsed is None:
-            return cls(n, low, high, total, squares)
-        time = np.where(missing, 0.0, elapsed)
-        return cls(
-            n, low, high, total, squares, segments.sum(time), segments.sum(time * time), segments.sum(time * above)
-        )
+        sums = n, low, segments.most(values), segments.sum(above), segments.sum(above * above)
+        if at_us is None:
+            return cls(*sums)
+        begin = np.minimum.reduceat(np.where(missing, _NEVER, at_us), segments.starts)
+        time = np.where(missing, 0, at_us - segments.spread(begin)) / _MINUTE_US
+        return cls(*sums, begin, segments.sum(time), segments.sum(time * time), segments.sum(time * above))
 
     def merged(self, runs: Segments) -> "Moments":
         """The moments of longer runs, each made of neighbouring ones of these."""
         low = runs.least(self.low)
-        shift = np.nan_to_num(self.low - runs.spread(low))
-        total = self.total + self.n * shift
-        squares = self.squares + 2 * shift * self.total + self.n * shift * shift
+        up = np.nan_to_num(self.low - runs.spread(low))
+        total = self.total + self.n * up
+        squares = self.squares + 2 * up * self.total + self.n * up * up
         sums = runs.sum(self.n), low, runs.most(self.high), runs.sum(total), runs.sum(squares)
-        if self.t is None or self.tt is None or self.tv is None:
+        if self.begin is None or self.t is None or self.tt is None or self.tv is None:
             return Moments(*sums)
-        return Moments(*sums, runs.sum(self.t), runs.sum(self.tt), runs.sum(self.tv + shift * self.t))
+        begin = np.minimum.reduceat(self.begin, runs.starts)
+        on = np.where(self.n > 0, self.begin - runs.spread(begin), 0) / _MINUTE_US
+        t = self.t + self.n * on
+        tt = self.tt + 2 * on * self.t + self.n * on * on
+        tv = self.tv + up * t + on * self.total
+        return Moments(*sums, begin, runs.sum(t), runs.sum(tt), runs.sum(tv))
 
     def statistic(self, name: str) -> Floats:
         """NaN where there is nothing to say: no reading, or a divisor of zero."""
@@ -108,6 +115,4 @@ class Moments:
         if self.t is None or self.tt is None or self.tv is None:
             raise ValueError("moments without time have no slope")
         across = self.tt - self.t * self.t / self.n
-        # Readings at one instant have no slope; rounding leaves a trace of spread in time, relative to its square.
-        apart = across > 1e-12 * np.maximum(self.tt, 1.0)
-        return np.where(apart & (self.n > 1), (self.tv - self.t * self.total / self.n) / across, np.nan)
+        return np.where((across > 0) & (self.n > 1), (self.tv - self.t * self.total / self.n) / across, np.nan)

@@ -5,7 +5,9 @@ import shutil
 import subprocess
 import sys
 import threading
-from datetime import datetime, timedelta
+import time
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +176,21 @@ def test_a_writer_that_compares_marks_lands_nothing_twice(lake: Lake, raw: Table
     assert len(ids(raw)) == 16
 
 
+@pytest.mark.xfail(reason="a commit that met another is tried again without looking at the marks", strict=True)
+def test_of_two_writers_that_race_with_one_mark_one_lands(raw: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, met = raw._write_actions, []
+
+    def meet(*arguments: Any) -> None:
+        if not met:
+            met.append(append_once(Table(raw.contract, raw.uri, {}), "app", 1, "other"))
+        write(*arguments)
+
+    monkeypatch.setattr(raw, "_write_actions", meet)
+    with suppress(CommitFailedError):
+        append_once(raw, "app", 1, "mine")
+    assert ids(raw) == ["h0-other-1-0"]
+
+
 def test_a_mark_lands_with_its_rows_or_not_at_all(raw: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_more(*_: Any) -> None:
         raise OSError("No space left on device")
@@ -338,16 +355,30 @@ def test_constraints_hold_for_other_writers_too(
 # -- the lake itself -----------------------------------------------------------------------------------------------
 
 
-def test_creating_a_lake_twice_or_by_several_is_creating_it_once(tmp_path: Path) -> None:
+def test_creating_a_lake_twice_is_creating_it_once(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path / "new" / "lake"))
     assert not lake.exists()
-    script = "import sys; from refrig_assets.lake import Lake; Lake(sys.argv[1]).create()"
-    finish(run_beside(script, lake, 2))
+    versions = lake.create().versions
     assert lake.exists()
-    versions = {c.name: lake.table(c).version for c in CONTRACTS}
-    assert lake.create().versions == versions
+    assert Lake(lake.uri).create().versions == versions
     for contract in CONTRACTS:
         assert lake.table(contract).read().schema == contract.empty().schema
+
+
+def test_a_creation_that_was_killed_is_finished_by_the_next(tmp_path: Path, empty_lake: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    script = "import sys; from refrig_assets.lake import Lake; Lake(sys.argv[1]).create()"
+    for tables in (1, 5, 9):
+        (worker,) = run_beside(script, lake, 1)
+        while worker.poll() is None and len(list(Path(lake.uri).glob("*/_delta_log"))) < tables:
+            time.sleep(0.001)
+        worker.kill()
+        worker.communicate()
+    lake.create()
+    for contract in CONTRACTS:
+        ours, whole = (Lake(uri).table(contract).open().metadata() for uri in (lake.uri, str(empty_lake)))
+        assert ours.configuration == whole.configuration
+        assert lake.table(contract).read().is_empty()
 
 
 def test_a_lake_that_lost_a_table_gets_it_back(lake: Lake) -> None:
@@ -370,10 +401,7 @@ def test_reads_take_only_the_files_of_their_range(raw: Table) -> None:
     for number in range(6):
         raw.append(hour_rows(number))
     found = raw.files(start=at(60), end=at(180))
-    assert [(f.first, f.rows) for f in sorted(found, key=lambda f: f.first or datetime.min)] == [
-        (at(60), 4),
-        (at(120), 4),
-    ]
+    assert {(f.first, f.rows) for f in found} == {(at(60), 4), (at(120), 4)}
     assert raw.read(at(61), at(62))["event_id"].to_list() == ["h1-v1-1"]
     assert raw.read(at(60), at(120), column="timestamp_device").height == 4
     assert raw.read(at(6000), at(6060)).is_empty()

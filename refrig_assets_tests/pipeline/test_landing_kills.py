@@ -50,9 +50,7 @@ def _fill(landing: Path) -> None:
         packed = [wide(f"c{n}-{d}", d, **clock) for d in range(40)]
         land_file(landing, "a.ndjson", plain, hour)
         land_file(landing, "b.ndjson", joined, hour)
-        land_file(
-            landing, "c.ndjson.gz", gzip.compress(lines([wide(f"c{n}-{d}", d, **clock) for d in range(40)])), hour
-        )
+        land_file(landing, "c.ndjson.gz", gzip.compress(lines(packed)), hour)
         land_file(landing, "d.ndjson", plain, hour)
         rows = raw_rows([{"event_id": f"p{n}-{m}", "minute": m % 60, "hour": hour} for m in range(60)])
         rows.write_parquet(land_file(landing, "e.parquet", b"", hour))
@@ -103,9 +101,8 @@ def test_killed_again_and_again_nothing_is_lost_or_there_twice(tmp_path: Path, e
         assert everything(Lake(str(killed)), table, without).equals(expected), table
     raw = everything(Lake(str(killed)), "raw_sensor_readings")
     log = everything(Lake(str(killed)), "landing_log")
-    # a: 80 lines of which 9 broken; b: 30 pairs; c: 40; e, f: 60 each
+    # a: 80 lines of which 9 are broken; b: 30 pairs; c: 40; d: the bytes of a; e, f: 60 each, f with a bad line; g: bad
     assert raw.height == log["rows_landed"].sum() == HOURS * (71 + 30 + 40 + 60 + 60)
     assert raw["event_id"].is_unique().all()
-    assert (
-        everything(Lake(str(killed)), "dead_letter").height == log["dead_letters"].sum() == HOURS * (9 + 1 + 1)
-    )  # and d holds the bytes of a
+    letters = everything(Lake(str(killed)), "dead_letter")
+    assert letters.height == log["dead_letters"].sum() == HOURS * (9 + 1 + 1)

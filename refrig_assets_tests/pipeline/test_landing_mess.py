@@ -46,7 +46,7 @@ def test_the_mess_is_accounted_for_to_the_row(
     by_kind = dict(letters.group_by(pl.col("reason").str.slice(0, 8)).len().iter_rows())
     assert by_kind["not UTF-"] == account["non_utf8"]
     assert by_kind["not JSON"] == account["broken_json"]
-    assert by_kind["no devic"] + by_kind["no times"] == account["no_identity"]
+    assert by_kind["no devic"] + by_kind["no reada"] == account["no_identity"]
     duplicates = account["near_duplicates"] + account["far_duplicates"]
     assert raw.height - raw["event_id"].n_unique() == duplicates
     assert raw.filter(pl.all_horizontal(pl.col(SENSOR_NAMES).is_null())).height == account["all_null"]

@@ -102,7 +102,7 @@ def test_what_lacks_a_device_or_a_time_is_dead_and_says_who_sent_it() -> None:
     assert letters[:3] == [
         ("no device_id", "dev-1:0", None),
         ("no device_id", "dev-1:0", None),
-        ("no timestamp", "dev-1:0", "dev-1"),
+        ("no readable timestamp", "dev-1:0", "dev-1"),
     ]
     assert letters[3][0].endswith(": soon")
     assert letters[4:] == [("no device_id", None, None), ("unknown sensor_type x", None, "dev-1")]
@@ -330,7 +330,7 @@ def test_a_tables_values_may_have_other_types(column: str, values: list[Any], ex
         ("device_id", [None, "b"], "no device_id"),
         ("device_id", ["  ", "b"], "no device_id"),
         ("timestamp_device", ["soon", iso(at())], "no readable timestamp, which should be ISO 8601: soon"),
-        ("timestamp_device", [None, at()], "no timestamp"),
+        ("timestamp_device", [None, at()], "no readable timestamp"),
         ("timestamp_ingested", [at(500), at()], "timestamp_ingested lies in the future of its landing hour"),
         ("timestamp_ingested", ["1970-01-01T00:00:00Z", iso(at())], "timestamp_ingested lies more than 7 days before"),
     ],
