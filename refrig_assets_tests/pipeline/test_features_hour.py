@@ -8,12 +8,13 @@ import pytest
 
 from refrig_assets.contracts import CLEAN_READINGS, DEVICE_FEATURES
 from refrig_assets.lake import Lake
+from refrig_assets.pipeline import clean as clean_module
 from refrig_assets.pipeline import features as features_module
 from refrig_assets.pipeline.features import feature_day, feature_hour
 from refrig_assets.pipeline.hours import write_accounts
 from refrig_assets.transforms.features import window_features
 from refrig_assets_tests.builders import HOUR, ONE_HOUR, at, everything
-from refrig_assets_tests.readings import FLEET, land, make, steady_rows, stocked, twin, ugly_rows
+from refrig_assets_tests.readings import FLEET, differences, land, make, state, steady_rows, stocked, twin, ugly_rows
 from refrig_assets_tests.reference_features import features_of
 from refrig_assets_tests.transforms.test_features import _assert_alike, bits
 
@@ -117,6 +118,21 @@ def test_the_files_that_rows_lie_in_change_no_bit(lake: Lake) -> None:
             feature_hour(other, HOUR, at(60))
             made.append(bits(everything(other, FEATURES)))
     assert all(one == made[0] for one in made)
+
+
+def test_hours_in_many_files_equal_hours_in_few(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of an hour are read one after the other, late rows beside them: each device is made whole."""
+    hours = [HOUR, HOUR + ONE_HOUR]
+    devices = [f"dev-{n:02d}" for n in range(12)]
+    stocked(lake, dict.fromkeys(devices, FLEET["dev-a"]))
+    land(lake, ugly_rows(19, 300, hours, devices))
+    other = twin(lake)
+    make(lake, hours, hours[-1] + ONE_HOUR)
+    monkeypatch.setattr(clean_module, "FILE_ROWS", 20)
+    make(other, hours, hours[-1] + ONE_HOUR)
+    own = [f for f in other.table(CLEAN_READINGS).files() if "late" not in f.path]
+    assert len(own) >= 12
+    assert differences(state(lake), state(other)) == {}
 
 
 def test_days_in_ranges_of_devices_equal_a_day_in_one_pass(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:

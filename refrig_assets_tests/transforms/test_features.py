@@ -150,6 +150,16 @@ def test_a_straight_line_has_its_slope() -> None:
     assert found["temp_evaporator_slope"].to_list() == pytest.approx([0.25] * 5, rel=1e-12)
 
 
+@pytest.mark.parametrize("minutes", [(15, 60), (1440,)])
+@pytest.mark.parametrize("apart", [1e-6, 1e-3, 5.0])
+def test_two_readings_close_together_late_in_a_window_have_a_slope(minutes: tuple[int, ...], apart: float) -> None:
+    rows = [{"minute": 832 + m, "temperature_evaporator": v} for m, v in ((0, -30.0), (apart, 20.0))]
+    clean = clean_rows([{"minute": 831, "temperature_evaporator": None}, *rows])
+    exact = (clean["timestamp_utc"][2] - clean["timestamp_utc"][1]) / timedelta(minutes=1)
+    for slope in window_features(clean, minutes)["temp_evaporator_slope"]:
+        assert slope == pytest.approx(50 / exact, rel=1e-12)
+
+
 def test_readings_of_one_instant_have_no_slope() -> None:
     rows = [{"minute": 40.1, "temperature_evaporator": v} for v in (-20.0, -21.0, -24.0)]
     found = window_features(clean_rows(rows), (15, 60))
