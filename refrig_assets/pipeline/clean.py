@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
@@ -35,6 +36,7 @@ from refrig_assets.transforms.clean import CleanContext, Cleaned, clean_readings
 from refrig_assets.transforms.gaps import changed_history, device_hours, hours_touched
 
 FILE_ROWS = 1_000_000
+_WRITERS = 2
 _RAW_NEEDED = [c for c in RAW_READINGS.columns if c != "_partition_key"]
 
 
@@ -146,12 +148,19 @@ def _write(lake: Lake, hour: datetime, cleaned: Cleaned, heard: pl.DataFrame, re
 def _clean_files(lake: Lake, hour: datetime, clean: pl.DataFrame) -> list[DataFile]:
     """Rows of the hour itself, by device; rows of other hours apart, so that readers skip what they do not need."""
     table = lake.table(CLEAN_READINGS)
-    files, late = [], [clean.clear()]
-    own = pl.col("timestamp_utc").is_between(hour, hour + HOUR, closed="left")
-    for number, part in enumerate(_parts(clean)):
-        files += table.write_files(part.filter(own), f"h{hour:%H}-{number:03d}")
-        late.append(part.filter(~own))
-    return files + table.write_files(pl.concat(late), f"h{hour:%H}-late")
+    in_hour = pl.col("timestamp_utc").is_between(hour, hour + HOUR, closed="left")
+
+    def write(numbered: tuple[int, pl.DataFrame]) -> tuple[list[DataFile], pl.DataFrame]:
+        number, part = numbered
+        own = part.select(in_hour).to_series()
+        whole = bool(own.all())
+        files = table.write_files(part if whole else part.filter(own), f"h{hour:%H}-{number:03d}")
+        return files, part.clear() if whole else part.filter(~own)
+
+    with ThreadPoolExecutor(_WRITERS) as pool:  # one compresses while the other waits for its disk
+        written = list(pool.map(write, enumerate(_parts(clean))))
+    late = pl.concat([clean.clear(), *(rest for _, rest in written)])
+    return [file for files, _ in written for file in files] + table.write_files(late, f"h{hour:%H}-late")
 
 
 def _parts(clean: pl.DataFrame) -> Iterator[pl.DataFrame]:

@@ -11,6 +11,7 @@ from refrig_assets.contracts.features import DAILY_WINDOW_MIN, DEVICE_FEATURES, 
 from refrig_assets.contracts.readings import CLEAN_READINGS
 from refrig_assets.contracts.registry import DEVICE_REGISTRY
 from refrig_assets.lake import HOUR, DataFile, Lake, TableFile
+from refrig_assets.pipeline.ahead import ahead
 from refrig_assets.pipeline.hours import ROWS_MARK, SOURCE_HOUR, SOURCE_MARK, write_accounts
 from refrig_assets.pipeline.stopwatch import Stopwatch
 from refrig_assets.transforms.devices import device_codes
@@ -52,7 +53,7 @@ def feature_hour(lake: Lake, hour: datetime, now: datetime) -> FeatureReport:
     table = lake.table(DEVICE_FEATURES)
     files: list[DataFile] = []
     closed = max(hour, min(hour + HOUR, window_start(now, HOURLY_WINDOWS_MIN[0])))
-    for rows in _by_device(lake, hour, closed):
+    for rows in ahead(_by_device(lake, hour, closed)):
         watch.lap("read")
         _account_sources(report, rows)
         features = window_features(rows, HOURLY_WINDOWS_MIN).filter(pl.col("window_end") <= now)

@@ -1,5 +1,6 @@
 """The rules of C2: raw rows of one hour in, clean, quarantined and dead rows out. Frames only: no I/O, no clock."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -78,18 +79,25 @@ def clean_readings(raw: pl.DataFrame, context: CleanContext) -> Cleaned:
     Rows are judged by narrow columns in the order of device and time; the wide ones are moved once, at the end.
     """
     raw_rows = raw.height
-    devices, codes = _devices(context, raw["device_id"])
-    rows = _identified(raw, codes, context)
-    rows = rows[_order(rows, raw)]
-    reported = rows["reported"].to_numpy()
-    unknown = (rows["device"] >= context.registry.height).to_numpy()
-    flags = (
-        _bit(rows["repeated"], DUPLICATE_REMOVED)
-        | _bit(rows["drifted"], CLOCK_DRIFT)
-        | _bit(unknown, DEVICE_UNKNOWN)
-        | _bit(reading_gaps(rows, devices, context.history), READING_GAP)
-        | _bit(sensor_gaps(rows, reported, devices), SENSOR_GAP)
-    )
+    # What does not need each other runs side by side: Polars and NumPy let go of the interpreter.
+    with ThreadPoolExecutor(2) as pool:
+        copies = pool.submit(_duplicates, raw, context)
+        sent = pool.submit(reported_bits, raw)
+        devices, codes = _devices(context, raw["device_id"])
+        rows = _identified(raw, codes, copies.result(), sent.result())
+        del codes, copies, sent
+        rows = rows[_order(rows, raw)]
+        reported = rows["reported"].to_numpy()
+        late = pool.submit(reading_gaps, rows, devices, context.history)
+        unknown = (rows["device"] >= context.registry.height).to_numpy()
+        flags = (
+            _bit(rows["repeated"], DUPLICATE_REMOVED)
+            | _bit(rows["drifted"], CLOCK_DRIFT)
+            | _bit(unknown, DEVICE_UNKNOWN)
+            | _bit(sensor_gaps(rows, reported, devices), SENSOR_GAP)
+            | _bit(late.result(), READING_GAP)
+        )
+        del late
     rows = rows.select("row", "device", "timestamp_utc", pl.Series("flags", flags))
     silent = (reported == 0) & ~unknown
     quarantine = _assemble(raw, rows.filter(unknown), devices)
@@ -133,9 +141,9 @@ def _devices(context: CleanContext, heard: pl.Series) -> tuple[pl.DataFrame, pl.
     return devices, codes
 
 
-def _identified(raw: pl.DataFrame, codes: pl.Series, context: CleanContext) -> pl.DataFrame:
+def _identified(raw: pl.DataFrame, codes: pl.Series, copies: tuple[Mask, Mask], reported: Bits) -> pl.DataFrame:
     """The rows that stay, by number in raw: device, the time that counts, whether it was repeated, what was sent."""
-    dropped, repeated = _duplicates(raw, context)
+    dropped, repeated = copies
     apart = (pl.col("timestamp_device") - pl.col("timestamp_ingested")).abs() > CLOCK_DRIFT_LIMIT
     rows = raw.select(
         pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"),
@@ -143,7 +151,7 @@ def _identified(raw: pl.DataFrame, codes: pl.Series, context: CleanContext) -> p
         pl.when(apart).then("timestamp_ingested").otherwise("timestamp_device").alias("timestamp_utc"),
         apart.alias("drifted"),
         pl.Series("repeated", repeated),
-        pl.Series("reported", reported_bits(raw)),
+        pl.Series("reported", reported),
     )
     return (rows.filter(~dropped) if dropped.any() else rows).rechunk()
 
