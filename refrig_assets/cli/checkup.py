@@ -136,7 +136,7 @@ def dagster_home() -> Finding:
     home = os.environ.get("DAGSTER_HOME")
     if not home:
         return Finding("dagster home", "warn", "DAGSTER_HOME is not set: runs are forgotten when the UI stops",
-                       "export DAGSTER_HOME=$PWD/.dagster (make dev does)")  # fmt: skip
+                       "export DAGSTER_HOME=$PWD/data/dagster (make dev does)")  # fmt: skip
     if not Path(home).is_absolute():
         return Finding("dagster home", "error", f"DAGSTER_HOME {home!r} is not absolute", "give a full path")
     problem = _unwritable(Path(home))

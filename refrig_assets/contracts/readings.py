@@ -124,7 +124,7 @@ DEAD_LETTER = Contract(
     group="ingestion",
     service_levels=("at most 0.1 % of an hour's messages",),
     columns={
-        "timestamp_ingested": column(TS, "gateway clock, or the landing hour where none could be read"),
+        "timestamp_ingested": column(TS, "landing hour; of rows that cleansing rejected, the gateway clock"),
         "source_partition": column(STR, "file or transport partition"),
         "source_offset": column(I64, "byte or message offset in the source partition"),
         "reason": column(STR, "why it could not land"),

@@ -1,8 +1,9 @@
 """The only place that opens Delta tables. Knows contracts; knows nothing of Dagster or of what rows mean."""
 
+from refrig_assets.lake.commits import CommitNote, CommitNotes, commits_since
 from refrig_assets.lake.files import DataFile
 from refrig_assets.lake.lake import DEFAULT_LAKE, OUTSIDE_ERRORS, PASSING_ERRORS, Lake, LakeUnavailableError
-from refrig_assets.lake.table import HOUR, Commit, Table, TableFile
+from refrig_assets.lake.table import HOUR, Commit, MarkTakenError, Table, TableFile
 
 __all__ = [
     "DEFAULT_LAKE",
@@ -10,9 +11,13 @@ __all__ = [
     "OUTSIDE_ERRORS",
     "PASSING_ERRORS",
     "Commit",
+    "CommitNote",
+    "CommitNotes",
     "DataFile",
     "Lake",
     "LakeUnavailableError",
+    "MarkTakenError",
     "Table",
     "TableFile",
+    "commits_since",
 ]

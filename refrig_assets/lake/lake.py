@@ -18,6 +18,7 @@ from refrig_assets.lake.files import is_local
 from refrig_assets.lake.table import Table
 
 DEFAULT_LAKE = "data/lake"
+_CREATION_ATTEMPTS = 5
 _PRIMITIVES: dict[object, str] = {
     pl.String: "string",
     pl.Float64: "double",
@@ -93,12 +94,13 @@ class Lake:
 
     def _create_table(self, contract: Contract) -> None:
         table = self.table(contract)
-        if not self.has(contract):
+        there = self.has(contract)
+        if not there or self._outgrown(table):
             try:
                 DeltaTable.create(
                     table.uri,
                     _delta_schema(contract),
-                    mode="error",
+                    mode="overwrite" if there else "error",
                     partition_by=[PARTITION_DATE] if contract.partitioned else None,
                     name=contract.name,
                     description=contract.description,
@@ -112,10 +114,23 @@ class Lake:
             except DeltaError:
                 if not self.has(contract):  # another process was not first either: a real failure
                     raise
-        have = table.open().metadata().configuration
-        missing = {n: e for n, e in _constraints(contract).items() if f"delta.constraints.{n}" not in have}
-        if missing:
-            table.open().alter.add_constraint(missing)
+        for attempt in range(_CREATION_ATTEMPTS):
+            opened = table.open()
+            have = opened.metadata().configuration
+            missing = {n: e for n, e in _constraints(contract).items() if f"delta.constraints.{n}" not in have}
+            if not missing:
+                return
+            try:
+                opened.alter.add_constraint(missing)
+            except CommitFailedError:  # another process adds them, too
+                if attempt == _CREATION_ATTEMPTS - 1:
+                    raise
+
+    def _outgrown(self, table: Table) -> bool:
+        """Made before its contract had all its columns, and never written to."""
+        opened = table.open()
+        names = {field.name for field in opened.schema().fields}
+        return not names >= set(table.contract.columns) and not opened.file_uris()
 
     @cached_property
     def versions(self) -> dict[str, int]:

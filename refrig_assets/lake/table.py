@@ -16,10 +16,14 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from refrig_assets.contracts.base import PARTITION_DATE, Contract
-from refrig_assets.lake.files import DataFile, write_data_file
+from refrig_assets.lake.files import DataFile, changed_days, write_data_file
 
 HOUR = timedelta(hours=1)
 COMMIT_ATTEMPTS = 20
+
+
+class MarkTakenError(CommitFailedError):
+    """Another writer has committed what stands behind a mark: look at the marks again before writing."""
 
 
 @dataclass(frozen=True)
@@ -98,21 +102,19 @@ class Table:
     def _files_of(
         self, table: DeltaTable, start: datetime | None, end: datetime | None, column: str | None
     ) -> list[TableFile]:
-        rows = pl.DataFrame(table.get_add_actions(flatten=True)).to_dicts()
+        day = f"partition.{PARTITION_DATE}"
         found = [
             TableFile(
                 path=row["path"],
                 rows=row["num_records"] or 0,
                 size=row["size_bytes"],
-                partition_date=str(row[f"partition.{PARTITION_DATE}"])
-                if f"partition.{PARTITION_DATE}" in row
-                else None,
+                partition_date=str(row[day]) if day in row else None,
                 first=row.get(f"min.{column}"),
                 last=row.get(f"max.{column}"),
                 first_device=row.get("min.device_id"),
                 last_device=row.get("max.device_id"),
             )
-            for row in rows
+            for row in pl.DataFrame(table.get_add_actions(flatten=True)).to_dicts()
         ]
         if start is not None and end is not None:
             found = [f for f in found if f.touches(start, end)]
@@ -228,6 +230,17 @@ class Table:
         added = self.write_files(frame)
         return self._commit(lambda table: (added, self._files_of(table, None, None, None)), (), metadata)
 
+    def replace_changed_days(self, frame: pl.DataFrame, mark: tuple[str, int], metadata: dict[str, str]) -> Commit:
+        """Make the table hold these rows and no others. Days that hold just them, in this order, are left alone."""
+
+        def plan(table: DeltaTable) -> tuple[list[DataFile], list[TableFile]]:
+            old = self._files_of(table, None, None, self._hour_column)
+            days = changed_days(self.scan_files(old).collect(engine="in-memory"), frame, self._hour_column)
+            added = self.write_files(frame.filter(pl.col(self._hour_column).dt.date().is_in(days)))
+            return added, [f for f in old if f.partition_date in {str(d) for d in days}]
+
+        return self._commit(plan, (mark,), metadata)
+
     def _commit(
         self,
         plan: Callable[[DeltaTable], tuple[list[DataFile], list[TableFile]]],
@@ -237,6 +250,9 @@ class Table:
         """Commit what the plan says of the newest snapshot; a conflict means looking again."""
         for attempt in range(COMMIT_ATTEMPTS):
             table = self.open()
+            for app, version in transactions:  # Delta keeps marks but does not compare them
+                if (table.transaction_version(app) or 0) >= version:
+                    raise MarkTakenError(f"{self.contract.name}: {app} stands at {version} or beyond already")
             added, removed = plan(table)
             if not added and not removed and not transactions:
                 return Commit(table.version(), 0, 0, 0)

@@ -160,7 +160,8 @@ def _ndjson_chunks(path: Path, arrival: Arrival, start: int, size: int | None) -
         if block.wrong:
             yield _dead_only(block.wrong, arrival)
         elif block.lines or (held is not None and held.height):
-            landed = land_messages(read_lines(block.lines, block.offset), arrival, held, last=block.last)
+            messages = read_lines(block.lines, block.offset)
+            landed = land_messages(messages, arrival, held, hold_from=None if block.last else block.offset)
             held = landed.held
             yield landed
 

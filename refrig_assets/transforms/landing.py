@@ -45,12 +45,12 @@ class Landed:
 
 
 def land_messages(
-    messages: Messages, arrival: Arrival, earlier: pl.DataFrame | None = None, *, last: bool = True
+    messages: Messages, arrival: Arrival, earlier: pl.DataFrame | None = None, *, hold_from: int | None = None
 ) -> Landed:
     """Wide and narrow wire messages as rows of C1, and those that cannot be rows as dead letters.
 
-    With `last` false, narrow messages whose row begins in this block are held, to be handed in as `earlier` with the
-    next one: a row is whole where its messages lie less than a block apart.
+    Narrow messages whose row begins at the offset `hold_from` or later are held, to be handed in as `earlier` with the
+    next block: what follows may belong to them.
     """
     rows = messages.rows.with_columns(
         read_times(messages.rows["timestamp"]).alias("timestamp_device"),
@@ -63,7 +63,7 @@ def land_messages(
         pl.coalesce(_complaint(arrival.hour), "problem").alias("reason")
     )
     good = pl.col("reason").is_null()
-    joined = join_narrow(narrow.filter(good), earlier, None if last else messages.offset)
+    joined = join_narrow(narrow.filter(good), earlier, hold_from)
     raw = pl.concat([_wide_rows(wide.filter(good)), joined.rows]).sort("offset")
     told = ("offset", "reason", "event_id", "device_id")
     bad = [

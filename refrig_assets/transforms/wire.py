@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -68,16 +68,21 @@ class Messages:
     """messages with a value in a field nobody knows"""
     block: bytes
     offset: int
+    places: tuple[Integers, Integers] | None = None
+    """the offsets of the lines and where these start, where offsets are not those of bytes"""
 
     def payload(self, offset: int) -> bytes:
-        """The line that begins there, as it came."""
-        start = offset - self.offset
+        """The line at the offset, as it came."""
+        if self.places is None:
+            start = offset - self.offset
+        else:
+            start = int(self.places[1][np.searchsorted(self.places[0], offset)])
         end = self.block.find(b"\n", start)
         return self.block[start : None if end < 0 else end].rstrip(b"\r")
 
 
-def read_lines(block: bytes, offset: int = 0) -> Messages:
-    """Read a block of whole lines."""
+def read_lines(block: bytes, offset: int = 0, numbers: Integers | None = None) -> Messages:
+    """Read a block of whole lines. Their offsets are those of their bytes, or the given ones, rising, one a line."""
     lines = Lines.of(block)
     odd = _odd(lines)
     alone = np.flatnonzero(odd).tolist()
@@ -95,8 +100,15 @@ def read_lines(block: bytes, offset: int = 0) -> Messages:
         frames.append(pl.DataFrame(singles, schema=_MESSAGE))
     rows = frames[0] if len(frames) == 1 else pl.concat(frames).sort("offset")
     unknown = _count_unknown(lines, rows)
-    rows = rows.with_columns(pl.col("offset") + offset) if offset else rows
-    return Messages(rows, dead, rows.height + len(dead), unknown, block, offset)
+    count = rows.height + len(dead)
+    if numbers is None:
+        rows = rows.with_columns(pl.col("offset") + offset) if offset else rows
+        return Messages(rows, dead, count, unknown, block, offset)
+    if len(numbers) != len(lines.starts):
+        raise ValueError(f"{len(numbers)} offsets for {len(lines.starts)} lines")
+    rows = rows.with_columns(pl.Series("offset", numbers[np.searchsorted(lines.starts, rows["offset"].to_numpy())]))
+    dead = [replace(d, offset=int(numbers[np.searchsorted(lines.starts, d.offset - offset)])) for d in dead]
+    return Messages(rows, dead, count, unknown, block, offset, (numbers, lines.starts))
 
 
 def _odd(lines: Lines) -> npt.NDArray[np.bool_]:

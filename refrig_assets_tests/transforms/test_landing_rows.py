@@ -255,8 +255,8 @@ def test_a_row_goes_on_in_the_next_block_where_it_began_in_this_one() -> None:
     whole = land(*parts)
     for cut in range(1, len(parts)):
         first, second = lines(parts[:cut]), lines(parts[cut:])
-        one = land_messages(read_lines(first), ARRIVAL, last=False)
-        two = land_messages(read_lines(second, len(first)), ARRIVAL, one.held, last=True)
+        one = land_messages(read_lines(first), ARRIVAL, hold_from=0)
+        two = land_messages(read_lines(second, len(first)), ARRIVAL, one.held)
         assert one.raw.is_empty()
         assert one.held is not None
         assert one.held.height == cut
@@ -268,7 +268,7 @@ def test_of_three_blocks_the_rows_of_the_first_are_done_with_the_second() -> Non
     blocks = [[narrow("humidity", n, f"dev-{n}"), narrow("superheat", n, f"dev-{n}")] for n in range(3)]
     held, offset, rows = None, 0, []
     for number, block in enumerate(blocks):
-        landed = land_messages(read_lines(lines(block), offset), ARRIVAL, held, last=number == 2)
+        landed = land_messages(read_lines(lines(block), offset), ARRIVAL, held, hold_from=None if number == 2 else offset)
         held, offset = landed.held, offset + len(lines(block))
         rows.append(landed.raw["device_id"].to_list())
     assert rows == [[], ["dev-0"], ["dev-1", "dev-2"]]

@@ -1,0 +1,100 @@
+"""Replacing only the days that differ, under a mark; and tables that were made before their contract grew."""
+
+from datetime import timedelta
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+
+from refrig_assets.contracts import ALERT_BOARD, DEVICE_ALERTS, RAW_READINGS
+from refrig_assets.contracts.base import PARTITION_DATE
+from refrig_assets.lake import Lake, MarkTakenError, Table
+from refrig_assets.lake import lake as lake_module
+from refrig_assets_tests.builders import HOUR, raw_rows
+
+DAY = timedelta(days=1)
+
+
+def days(*numbers: int) -> pl.DataFrame:
+    return raw_rows([{"event_id": f"e{n}", "hour": HOUR + n * DAY, "minute": 0} for n in numbers])
+
+
+@pytest.fixture
+def raw(lake: Lake) -> Table:
+    return lake.table(RAW_READINGS)
+
+
+def paths(raw: Table) -> dict[str | None, str]:
+    return {f.partition_date: f.path for f in raw.files()}
+
+
+def test_only_days_that_differ_are_written(raw: Table) -> None:
+    assert raw.replace_changed_days(days(0, 1, 2), ("app", 1), {}).files == 3
+    before = paths(raw)
+    changed = days(0, 1, 3).with_columns(humidity=pl.when(pl.col("event_id") == "e1").then(99.0).otherwise("humidity"))
+    assert raw.replace_changed_days(changed, ("app", 2), {"told": "yes"}).files == 2
+    after = paths(raw)
+    assert raw.read().sort("event_id").equals(changed)
+    assert {d for d in before if before[d] == after.get(d)} == {"2026-03-02"}
+    assert raw.open().history(1)[0]["told"] == "yes"
+
+
+def test_rows_that_are_there_already_move_the_mark_alone(raw: Table) -> None:
+    raw.replace_changed_days(days(0, 1), ("app", 1), {})
+    before = paths(raw)
+    assert raw.replace_changed_days(days(0, 1), ("app", 5), {}).files == 0
+    assert paths(raw) == before
+    assert raw.transaction_version("app") == 5
+    assert raw.replace_changed_days(days(), ("app", 6), {}).files == 0
+    assert raw.read().is_empty()
+
+
+def test_an_older_state_does_not_take_the_place_of_a_newer_one(raw: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, met = raw._write_actions, []
+
+    def meet(*arguments: object) -> None:
+        if not met:
+            met.append(1)
+            raw.replace_changed_days(days(0, 1, 2), ("app", 9), {})
+        write(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(raw, "_write_actions", meet)
+    with pytest.raises(MarkTakenError):
+        raw.replace_changed_days(days(0), ("app", 8), {})
+    assert raw.read().height == 3
+
+
+def test_a_newer_state_that_met_an_older_one_compares_again(raw: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw.replace_changed_days(days(0), ("app", 1), {})
+    write, met = raw._write_actions, []
+
+    def meet(*arguments: object) -> None:
+        if not met:
+            met.append(1)
+            raw.replace_changed_days(days(0, 1), ("app", 2), {})
+        write(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(raw, "_write_actions", meet)
+    raw.replace_changed_days(days(0), ("app", 3), {})  # nothing differs from the state before the meeting
+    assert raw.read().equals(days(0))
+
+
+def test_an_empty_table_of_an_older_contract_is_made_anew(lake: Lake) -> None:
+    table = Lake(lake.uri + "-old").table(DEVICE_ALERTS)
+    DeltaTable.create(table.uri, lake_module._delta_schema(ALERT_BOARD), partition_by=[PARTITION_DATE])
+    table.open().alter.add_constraint(lake_module._constraints(ALERT_BOARD))
+    old = Lake(lake.uri + "-old").create()
+    assert old.table(DEVICE_ALERTS).columns() == DEVICE_ALERTS.dtypes
+    configuration = old.table(DEVICE_ALERTS).open().metadata().configuration
+    assert {k for k in configuration if "constraints" in k} == {
+        f"delta.constraints.{n}" for n in lake_module._constraints(DEVICE_ALERTS)
+    }
+    version = old.table(DEVICE_ALERTS).version
+    assert old.create().table(DEVICE_ALERTS).version == version
+
+
+def test_a_table_that_was_written_to_is_never_made_anew(lake: Lake) -> None:
+    table = lake.table(RAW_READINGS)
+    table.append(days(0))
+    outgrown = Table(DEVICE_ALERTS, table.uri, {})
+    assert not lake._outgrown(outgrown)
