@@ -142,5 +142,3 @@ def build_flow(process: Process) -> Dataflow:
     )
     op.output("alerts", changes, AlertSink(process))
     return flow
-
-

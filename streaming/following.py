@@ -147,5 +147,3 @@ def cut(block: Block, at: int) -> tuple[Block, Block | None]:
         wrong=tuple(d for d in block.wrong if d.offset >= at),
     )
     return first, rest
-
-

@@ -79,7 +79,11 @@ class ShardJudge:
 
     def judge(self, rows: pl.DataFrame) -> pl.DataFrame:
         """FINDINGS of rows with RULE_COLUMNS, in the order of the rows. Rows of other shards' devices are left out."""
-        readings = _readings(rows, self._positions.find(rows["device_id"]))
+        device = self._positions.find(rows["device_id"])
+        known: Bools = device >= 0
+        if not known.all():
+            rows, device = rows.filter(pl.Series(known, dtype=pl.Boolean)), device[known]
+        readings = _readings(rows, device, self._limits)
         found = [finding for part in _rounds(readings) for finding in self._round(part)]
         return self._told(found, rows["arrived_at"]) if found else pl.DataFrame(schema=FINDINGS)
 
@@ -109,7 +113,7 @@ class ShardJudge:
         state, device, time = self._state, readings.device, readings.time
         silent = np.maximum(rules.START_GAP, rules.GAP_INTERVALS * self._limits.interval_us[device])
         back = (newest > 0) & (time - newest > silent)
-        unsteady = back | readings.defrosting | readings.standing()
+        unsteady = back | readings.defrosting | readings.standing
         if unsteady.any():
             who = device[unsteady]
             state.unsteady_at[who] = np.maximum(state.unsteady_at[who], time[unsteady])
@@ -125,6 +129,7 @@ class ShardJudge:
 
     def _judge_each(self, readings: Readings) -> Iterator[_Found]:
         limits, state = self._limits, self._state
+        state.open_hours(readings.device, readings.time)
         yield from self._episodes(readings, rules.compressor_overload(readings, limits))
         yield from self._episodes(readings, rules.vibration_spike(readings, limits, state))
         yield from self._episodes(readings, rules.acute_pressure_loss(readings, limits, state))
@@ -144,7 +149,7 @@ class ShardJudge:
 
     def _count_vibration(self, readings: Readings) -> None:
         """Of running machines alone: those that stand would make the mean small and every start a spike."""
-        counts = (readings.vibration >= 0) & ~readings.standing()
+        counts = (readings.vibration >= 0) & ~readings.standing
         if not counts.all():
             readings = readings.take(counts)
         self._state.count_vibration(readings.device, readings.time, readings.vibration)
@@ -204,26 +209,26 @@ class ShardJudge:
         return frame[np.lexsort((rule, time, row))]
 
 
-def _readings(rows: pl.DataFrame, device: I64) -> Readings:
-    """The rows of known devices as arrays, with their event times; values outside their ranges are none."""
+def _readings(rows: pl.DataFrame, device: I64, limits: Thresholds) -> Readings:
+    """The rows as arrays, with their event times; values outside their ranges are none."""
     measured = _micros(rows, "timestamp_device")
     ingested = _micros(rows, "timestamp_ingested")
     ahead = measured - ingested
     time = np.where((ahead > CLOCK_AHEAD) | (ahead < -_DRIFT), ingested, measured)
+    current = _values(rows, "current_compressor")
     pressure = _values(rows, "pressure_low_side").astype(np.float32)
     temperature = _values(rows, "temperature_evaporator").astype(np.float32)
-    readings = Readings(
+    return Readings(
         row=np.arange(rows.height, dtype=np.int64),
         device=device,
         time=time,
-        current=_values(rows, "current_compressor"),
+        current=current,
         vibration=_values(rows, "vibration_compressor"),
         pressure=np.where(np.isnan(pressure), np.float32(NO_PRESSURE), pressure),
         temperature=np.where(np.isnan(temperature), np.float32(NO_TEMPERATURE), temperature),
         defrosting=rows["defrost_cycle"].fill_null(value=False).to_numpy(),
+        standing=rules.standing(current, device, limits),
     )
-    known: Bools = device >= 0
-    return readings if known.all() else readings.take(known)
 
 
 def _micros(rows: pl.DataFrame, name: str) -> I64:

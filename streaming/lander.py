@@ -61,6 +61,19 @@ class _Part:
     lag: int = 0
 
 
+@dataclass
+class _Stand:
+    """What the lake's marks of a partition are: the ends, and a number that grows, odd while messages wait."""
+
+    end: int
+    turn: int
+    dead_end: int
+
+    def after(self, part: _Part) -> "_Stand":
+        turn = self.turn + self.turn % 2 + (1 if part.held else 0)
+        return _Stand(part.end, turn, max(part.end, self.dead_end) if part.dead else self.dead_end)
+
+
 class Lander:
     """Shared by all slots of a process. Whoever flushes commits what all have handed in."""
 
@@ -74,6 +87,7 @@ class Lander:
         self._stopping = stopping
         self._lock = threading.RLock()
         self._parts: dict[str, _Part] = {}
+        self._stands: dict[str, _Stand] = {}
         self._rows: list[pl.DataFrame] = []
         self._dead: list[pl.DataFrame] = []
         self._waiting = 0
@@ -82,10 +96,11 @@ class Lander:
         """Where the partition stands in the lake."""
         raw, dead = self._lake.table(RAW_READINGS).open(), self._lake.table(DEAD_LETTER).open()
         end = raw.transaction_version(self._app(partition)) or 0
-        held: frozenset[int] = frozenset()
-        if end and raw.transaction_version(self._app(partition, "held")) == end:
-            held = self._held_offsets(partition)
-        return Mark(end, held, dead.transaction_version(self._app(partition)) or 0)
+        turn = raw.transaction_version(self._app(partition, "held")) or 0
+        held = self._held_offsets(partition) if turn % 2 else frozenset[int]()
+        dead_end = dead.transaction_version(self._app(partition)) or 0
+        self._stands[partition] = _Stand(end, turn, dead_end)
+        return Mark(end, held, dead_end)
 
     def _held_offsets(self, partition: str) -> frozenset[int]:
         table = self._lake.table(RAW_READINGS)
@@ -128,16 +143,19 @@ class Lander:
         with self._lock:
             if not self._parts:
                 return
-            marks = {self._app(name): part.end for name, part in self._parts.items()}
+            stands = {name: self._stands[name].after(part) for name, part in self._parts.items()}
+            ends = {self._app(n): s.end for n, s in stands.items() if s.end > self._stands[n].end}
+            turns = {self._app(n, "held"): s.turn for n, s in stands.items() if s.turn > self._stands[n].turn}
+            dead_ends = {self._app(n): s.dead_end for n, s in stands.items() if s.dead_end > self._stands[n].dead_end}
             begun = time.perf_counter()
             if self._dead:
                 dead = pl.concat(self._dead)
-                self._insist(lambda: self._commit(self._lake.table(DEAD_LETTER), dead, marks, None))
-            held = {self._app(name, "held"): part.end for name, part in self._parts.items() if part.held}
+                self._insist(lambda: self._commit(self._lake.table(DEAD_LETTER), dead, dead_ends, None))
             rows = pl.concat(self._rows) if self._rows else RAW_READINGS.empty()
             told = {STREAM_KEY: json.dumps(self._told(rows))}
-            self._insist(lambda: self._commit(self._lake.table(RAW_READINGS), rows, marks | held, told))
+            self._insist(lambda: self._commit(self._lake.table(RAW_READINGS), rows, ends | turns, told))
             self._count(time.perf_counter() - begun, rows)
+            self._stands |= stands
             self._parts, self._rows, self._dead, self._waiting = {}, [], [], 0
 
     def _commit(
@@ -145,7 +163,7 @@ class Lander:
     ) -> Commit | None:
         try:
             return table.append(frame, transactions=sorted(marks.items()), metadata=told, tag="stream")
-        except MarkTakenError as error:
+        except MarkTakenError as error:  # only one writer moves these marks
             opened = table.open()
             if all(opened.transaction_version(app) == end for app, end in marks.items()):
                 return None  # it was ours: only the answer was lost
@@ -209,4 +227,6 @@ class Lander:
                 unknown_fields=part.unknown_fields,
             )
         newest = [rows[name].max() for name in ("timestamp_device", "timestamp_ingested")]
-        self._counts.committed(seconds, time.time(), *(n.timestamp() if isinstance(n, datetime) else None for n in newest))
+        self._counts.committed(
+            seconds, time.time(), *(n.timestamp() if isinstance(n, datetime) else None for n in newest)
+        )

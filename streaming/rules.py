@@ -24,7 +24,8 @@ OVERLOAD, SPIKE, PRESSURE, COOLING = range(len(STREAM_RULES))
 SPIKE_FACTOR = 3.0
 SPIKE_LEAST = 1.0  # mm/s: three times next to nothing is still nothing
 HISTORY_READINGS, HISTORY_SPAN = 30, HOUR
-RUNNING_A = 1.0  # below, the compressor stands: its vibration and its pressures say nothing
+RUNNING_A, RUNNING_SHARE = 1.0, 0.025  # up to this (of its threshold, where less) a compressor stands: its vibration
+# and its pressures say nothing
 
 PRESSURE_WINDOW = 5 * MINUTE
 SETTLING = 6 * MINUTE  # after the last reading that stood or defrosted: five minutes from the start
@@ -54,13 +55,11 @@ class Readings:
     pressure: F32
     temperature: F32
     defrosting: Bools
+    standing: Bools
+    """compressors known to stand; where the current is unknown they are taken to run"""
 
     def take(self, which: I64 | Bools | slice) -> "Readings":
         return Readings(*(getattr(self, f.name)[which] for f in fields(self)))
-
-    def standing(self) -> Bools:
-        """Compressors known to stand; where the current is unknown they are taken to run."""
-        return np.asarray(self.current <= RUNNING_A)
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,10 @@ class Verdict:
     """what the limit was made of: the mean, the highest pressure, the temperature before the rise; NaN: nothing"""
     began: I64
     """since when the readings show it: time of the highest pressure, of the beginning of the rise; else now"""
+
+
+def standing(current: F64, device: I64, limits: Thresholds) -> Bools:
+    return np.asarray(current <= np.minimum(RUNNING_A, RUNNING_SHARE * limits.current_a[device]))
 
 
 def compressor_overload(readings: Readings, limits: Thresholds) -> Verdict:
@@ -93,7 +96,7 @@ def vibration_spike(readings: Readings, limits: Thresholds, state: State) -> Ver
     baseline = limits.vibration_baseline[device]
     usual = np.where(enough, mean, np.where(baseline > 0, baseline, np.nan))
     spikes = (readings.vibration > SPIKE_FACTOR * usual) & (readings.vibration >= SPIKE_LEAST)
-    at = np.flatnonzero(spikes & ~readings.standing())
+    at = np.flatnonzero(spikes & ~readings.standing)
     return Verdict(SPIKE, at, readings.vibration[at], SPIKE_FACTOR * usual[at], usual[at], readings.time[at])
 
 

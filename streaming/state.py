@@ -100,11 +100,9 @@ class State:
 
     def count_vibration(self, device: I64, time: I64, vibration: F64) -> None:
         """Readings, at most one a device, into the sums of their hours; those of a day before the newest are left."""
+        self.open_hours(device, time)
         hour = time // HOUR
-        ahead = hour - self.vibration_hour[device]
-        if (ahead > 0).any():
-            self._open_hours(device[ahead > 0], ahead[ahead > 0])
-        kept = ahead > -VIBRATION_HOURS
+        kept = self.vibration_hour[device] - hour < VIBRATION_HOURS
         if not kept.all():
             device, time, vibration, hour = device[kept], time[kept], vibration[kept], hour[kept]
         amount, slot = np.rint(vibration * VIBRATION_UNITS).astype(np.int64), hour % VIBRATION_HOURS
@@ -115,17 +113,23 @@ class State:
         self.vibration_total[device] += amount
         self.vibration_count[device] += 1
 
-    def _open_hours(self, device: I64, ahead: I64) -> None:
-        """The newest hour moves on; the hours that leave the day leave the sums."""
+    def open_hours(self, device: I64, time: I64) -> None:
+        """Where the newest hour moves on, the hours that leave the day leave the sums."""
+        ahead = time // HOUR - self.vibration_hour[device]
+        if not (ahead > 0).any():
+            return
+        device, ahead = device[ahead > 0], ahead[ahead > 0]
         newest = self.vibration_hour[device] + ahead
-        for back in range(min(int(ahead.max()), VIBRATION_HOURS)):
+        self.vibration_hour[device] = newest
+        some = self.vibration_count[device] > 0
+        device, ahead, newest = device[some], ahead[some], newest[some]
+        for back in range(min(int(ahead.max(initial=0)), VIBRATION_HOURS)):
             entering = back < ahead
             who, slot = device[entering], (newest[entering] - back) % VIBRATION_HOURS
             self.vibration_total[who] -= self.hour_sum[who, slot]
             self.vibration_count[who] -= self.hour_count[who, slot]
             self.hour_sum[who, slot] = 0
             self.hour_count[who, slot] = 0
-        self.vibration_hour[device] = newest
 
     def saved(self, thresholds: Thresholds) -> dict[str, Array | list[str]]:
         """Plain arrays; of those mostly untouched only what is set."""

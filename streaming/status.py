@@ -79,7 +79,7 @@ class Status:
             "workers": settings.workers,
             "restarts": self.restarts,
             "partitions": totals["partitions"],
-            **{name: numbers.get(name, 0) for name in ("messages", "rows", "dead", "alerts", "suppressed")},
+            **{name: numbers.get(name, 0) for name in ("messages", "rows", "dead", "alerts", "suppressed", "joined")},
             "newest_event": _iso(totals["newest_event"]),
             "behind_s": max(0.0, now.timestamp() - newest) if newest else None,
             "last_commit_at": _iso(totals["last_commit_at"]),

@@ -1,5 +1,6 @@
 """From findings to rows of the alert log; many devices of a site or firmware at once become one alert of the group."""
 
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -49,7 +50,7 @@ class Storm:
             self.devices.append(device)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Recent:
     """An alert that was not suppressed, not long ago."""
 
@@ -92,7 +93,7 @@ class Storms:
             return DEVICE_ALERTS.empty()
         call = _Call(fleet, now)
         ordered = findings.sort("event_time", "device_id", "rule")
-        facts = fleet.facts(ordered["device_id"]).drop("device_id")
+        facts = fleet.facts(ordered["device_id"])
         for finding in ordered.hstack(facts.get_columns()).iter_rows(named=True):
             alert = _device_alert(finding, now)
             call.alerts[alert["alert_id"]] = alert
@@ -119,10 +120,10 @@ class Storms:
                 return
         recent = Recent(moment, device, finding["site_id"], alert["alert_id"])
         for key in keys:
-            self._recent.setdefault(key, []).append(recent)
+            insort(self._recent.setdefault(key, []), recent)
         for key in keys:
-            members = [r for r in self._recent[key] if moment - WINDOW <= r.moment <= moment]
-            if _is_storm(key, members, call.fleet):
+            members = _storm_about(moment, self._recent[key], key, call.fleet)
+            if members:
                 self._open(key, members, call)
                 return
 
@@ -135,10 +136,12 @@ class Storms:
         storm = Storm(alert_id(f"{kind}:{name}", rule, start), first.moment, first.moment, first.moment)
         for member in members:
             storm.add(member.device, member.moment)
-            if member.alert in call.alerts:
-                call.alerts[member.alert].update(suppressed=True, suppressed_by=storm.alert)
+        within = self._storms_within(key, members)
+        for covered in (*(m.alert for m in members), *(s.alert for s in within)):
+            if covered in call.alerts:
+                call.alerts[covered].update(suppressed=True, suppressed_by=storm.alert)
             else:
-                call.regrouped.setdefault(storm.alert, []).append(member.alert)
+                call.regrouped.setdefault(storm.alert, []).append(covered)
         storm.told = storm.count
         self._storms[key] = storm
         called, of = _group(kind, name, call.fleet)
@@ -147,6 +150,16 @@ class Storms:
             "title": title,
             "description": description,
         }
+
+    def _storms_within(self, key: GroupKey, members: list[Recent]) -> list[Storm]:
+        """Storms of the same rule that turn out to be part of this one, such as a site's of a firmware's."""
+        hit = {r.device for r in members}
+        return [
+            storm
+            for (kind, _, rule), storm in self._storms.items()
+            if kind != key[0] and rule == key[2] and storm.covers(members[0].moment)
+            if 2 * len(hit.intersection(storm.devices)) >= len(storm.devices)
+        ]
 
     def _grown(self, call: _Call) -> list[dict[str, Any]]:
         """New texts of storms that have doubled since they were written."""
@@ -163,19 +176,32 @@ class Storms:
     def _forget(self) -> None:
         """What is too old to make a storm, and storms that are over. Times are compared within a group."""
         for key, recent in list(self._recent.items()):
-            newest = max(r.moment for r in recent)
-            self._recent[key] = [r for r in recent if newest - r.moment <= _REMEMBERED]
+            self._recent[key] = [r for r in recent if recent[-1].moment - r.moment <= _REMEMBERED]
+        for key, storm in list(self._storms.items()):
+            newest = self._recent.get(key)
+            if newest and newest[-1].moment >= storm.opened + 2 * SUPPRESSION_WINDOW:
+                del self._storms[key]
 
 
-def _is_storm(key: GroupKey, members: list[Recent], fleet: Fleet) -> bool:
+def _storm_about(moment: datetime, recent: list[Recent], key: GroupKey, fleet: Fleet) -> list[Recent]:
+    """The first ten minutes around the moment in which enough of the group's devices were hit; else nothing."""
     kind, name, _ = key
-    devices = {r.device for r in members}
     size = (fleet.devices_by_site if kind == "site_id" else fleet.devices_by_firmware).get(name, 0)
-    if len(devices) <= max(LEAST, SHARES[kind] * size):
-        return False
-    # Most of them at one site are that site's trouble, whatever they run.
-    at_site = Counter(r.site for r in members)
-    return kind == "site_id" or max(at_site.values()) * 2 <= len(members) or len(fleet.devices_by_site) == 1
+    limit = int(max(LEAST, SHARES[kind] * size))
+    if len(recent) <= limit:
+        return []
+    times = [r.moment for r in recent]
+    for begin in range(bisect_left(times, moment - WINDOW), bisect_right(times, moment)):
+        members = recent[begin : bisect_right(times, times[begin] + WINDOW)]
+        if len(members) > limit and len({r.device for r in members}) > limit and _is_the_groups(kind, members, fleet):
+            return members
+    return []
+
+
+def _is_the_groups(kind: str, members: list[Recent], fleet: Fleet) -> bool:
+    """Most of them at one site are that site's trouble, whatever they run."""
+    at_one = max(Counter(r.site for r in members).values())
+    return kind == "site_id" or 2 * at_one <= len(members) or len(fleet.devices_by_site) == 1
 
 
 def _group(kind: str, name: str, fleet: Fleet) -> tuple[str, int]:

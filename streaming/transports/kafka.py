@@ -7,6 +7,7 @@ give: before the first answer the lag is 0 and nothing is at its end. What is kn
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Mapping, Sequence
 
@@ -41,6 +42,7 @@ _USUAL: dict[str, str | int | bool] = {
 }
 _MOST_MESSAGES = 100_000
 _FIRST_ANSWER_S, _ANSWER_S = 5.0, 1.0
+_FRESH_S = 1.0
 _RETRY_S = 5.0
 _GONE = {
     KafkaError.UNKNOWN_TOPIC_OR_PART,
@@ -62,25 +64,32 @@ class KafkaTransport:
         self._told = Told(_LOG, f"kafka {servers}")
         self._conf = {**_USUAL, **properties, **_OURS, "bootstrap.servers": servers, "error_cb": self._on_error}
         self._known: dict[str, list[str]] = {}
-        self._asked = False
+        self._ask_at, self._patience = 0.0, _FIRST_ANSWER_S
+        self._lock = threading.Lock()
         try:
             self._client = Consumer(self._conf)
         except KafkaException as error:
             raise ValueError(f"kafka {servers}: {error.args[0].str()}; see librdkafka's CONFIGURATION.md") from error
 
     def partitions(self) -> list[str]:
-        """All partitions of the topics; while no broker answers, those known from before."""
+        """All partitions of the topics; while no broker answers, those known from before. Asked as often as one likes,
+        the broker is asked now and then.
+        """
+        with self._lock:
+            if time.monotonic() >= self._ask_at:
+                answered = self._ask()
+                self._ask_at = time.monotonic() + (_FRESH_S if answered else _RETRY_S)
+            return sorted(name for names in self._known.values() for name in names)
+
+    def _ask(self) -> bool:
+        patience, self._patience = self._patience, _ANSWER_S
         self._client.poll(0)  # hands over errors
         for topic in self._topics:
             try:
-                found = self._client.list_topics(topic, timeout=_ANSWER_S if self._asked else _FIRST_ANSWER_S).topics[
-                    topic
-                ]
+                found = self._client.list_topics(topic, timeout=patience).topics[topic]
             except KafkaException as error:
                 self._told.warn("down", f"no answer, waiting: {error.args[0].str()}")
-                break
-            finally:
-                self._asked = True
+                return False
             self.answered()
             if found.error is None:
                 self._known[topic] = [f"{topic}-{number}" for number in sorted(found.partitions)]
@@ -88,7 +97,7 @@ class KafkaTransport:
             else:
                 self._known.pop(topic, None)
                 self._told.warn(topic, f"topic {topic} cannot be read ({found.error.str()}); waiting for it")
-        return sorted(name for names in self._known.values() for name in names)
+        return True
 
     def open(self, partition: str, position: int) -> "KafkaReader":
         topic, _, number = partition.rpartition("-")

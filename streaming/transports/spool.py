@@ -82,7 +82,7 @@ class SpoolReader:
         return block
 
     def lag(self) -> int:
-        """Bytes not read yet; zipped segments count as on disk."""
+        """Bytes not read yet; zipped segments count as on disk, half a line at the end not at all."""
         try:
             return self._listing.size_after(self._number) + self._left_here()
         except OSError:
@@ -195,7 +195,8 @@ class SpoolReader:
 
     def _left_here(self) -> int:
         if self._open is not None:
-            return self._open.left(self._byte)
+            waits = self._looked == (self._number, self._open.size()) and self._open.trouble() is None
+            return 0 if waits else self._open.left(self._byte)
         listed = self._listing.now().get(self._number)
         if listed is None:
             return 0
