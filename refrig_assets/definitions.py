@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from refrig_assets.defs.alerts import alert_board, device_alerts
 from refrig_assets.defs.cleansing import clean_sensor_readings
 from refrig_assets.defs.features import device_features, device_features_daily
 from refrig_assets.defs.freshness import checks
@@ -12,6 +13,7 @@ from refrig_assets.defs.reference import device_registry, feature_baselines
 from refrig_assets.defs.resources import from_environment
 from refrig_assets.defs.schedules import schedules
 from refrig_assets.defs.sensors import sensors
+from refrig_assets.defs.stream import stream_checks
 
 defs = dg.Definitions(
     assets=[
@@ -22,8 +24,10 @@ defs = dg.Definitions(
         device_features_daily,
         feature_baselines,
         data_quality_daily,
+        device_alerts,
+        alert_board,
     ],
-    asset_checks=checks,
+    asset_checks=[*checks, *stream_checks],
     jobs=jobs,
     schedules=schedules,
     sensors=sensors,

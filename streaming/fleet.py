@@ -69,6 +69,8 @@ class Thresholds:
     pressure_drop: F64
     temperature_rise: F64
     interval_us: I64
+    reports_defrost: npt.NDArray[np.bool_]
+    """false where the registry's list of expected sensors has no defrost"""
 
     @classmethod
     def of(cls, registry: pl.DataFrame) -> "Thresholds":
@@ -84,7 +86,18 @@ class Thresholds:
             pressure_drop=numbers("pressure_drop_fraction"),
             temperature_rise=numbers("temperature_rise_c_per_min"),
             interval_us=rows["expected_interval_s"].cast(pl.Int64).to_numpy() * 1_000_000,
+            reports_defrost=_reports(rows["expected_sensors"], "defrost_cycle"),
         )
+
+
+def _reports(expected: pl.Series, sensor: str) -> npt.NDArray[np.bool_]:
+    """A list that is empty or missing says nothing: taken for all sensors."""
+    told = (
+        expected.alias("expected")
+        .to_frame()
+        .select((pl.col("expected").list.contains(sensor) | (pl.col("expected").list.len() == 0)).fill_null(value=True))
+    )
+    return told.to_series().to_numpy().astype(np.bool_)
 
 
 class Fleet:

@@ -30,6 +30,7 @@ RUNNING_A, RUNNING_SHARE = 1.0, 0.025  # up to this (of its threshold, where les
 PRESSURE_WINDOW = 5 * MINUTE
 SETTLING = 6 * MINUTE  # after the last reading that stood or defrosted: five minutes from the start
 AFTER_DEFROST = 15 * MINUTE  # a coil that was heated may still warm up
+DEFROSTED_C = 10.0  # a defrost ends here, which is how those are known that a device does not report
 
 RISE_FOR = 3 * MINUTE
 RISE_STEPS = 2  # one wild reading is one step up
@@ -126,14 +127,18 @@ def acute_pressure_loss(readings: Readings, limits: Thresholds, state: State) ->
 
 
 def total_cooling_loss(readings: Readings, limits: Thresholds, state: State) -> Verdict:
-    """Each step of the last three minutes rises faster than the limit; not in a defrost, nor soon after one."""
+    """Each step of the last three minutes rises faster than the limit; not in a defrost, nor soon after one.
+
+    Of devices that do not report defrosts, only warmer than a defrost makes a coil.
+    """
     device, temperature = readings.device, readings.temperature
     limit = limits.temperature_rise[device]
     with np.errstate(invalid="ignore"):
         risen = temperature - state.temperature[device].min(axis=1)
-    cold_coil = readings.time - state.defrost_at[device] >= AFTER_DEFROST
+    long_after = readings.time - state.defrost_at[device] >= AFTER_DEFROST
     enough = risen > limit * (RISE_ENOUGH / MINUTE)
-    at = np.flatnonzero(cold_coil & enough & (temperature != NO_TEMPERATURE))
+    no_defrost = long_after & (limits.reports_defrost[device] | (temperature > DEFROSTED_C))
+    at = np.flatnonzero(no_defrost & enough & (temperature != NO_TEMPERATURE))
     rises, began, from_temperature, rate = _rises(readings.take(at), limits, state)
     return Verdict(COOLING, at[rises], rate[rises], limit[at[rises]], from_temperature[rises], began[rises])
 

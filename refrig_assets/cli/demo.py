@@ -17,6 +17,7 @@ from refrig_assets.cli.common import console, debug_option, json_option, now, pr
 if TYPE_CHECKING:
     import dagster as dg
 
+    from refrig_assets.cli.demo_live import LiveDemo
     from refrig_assets.simulator import FaultPlan, Fleet
 
 _MARKER = ".refrig-demo"
@@ -29,15 +30,20 @@ _HOURS_A_RUN = 24
 @click.option("--seed", default=7, show_default=True, help="Another seed is another fleet.")
 @click.option("--faults", default="usual", show_default=True, help="Faults to inject, as in `refrig simulate`.")
 @click.option("--mess", default=1.0, show_default=True, help="How messy the telemetry is, in multiples of the usual.")
+@click.option("--acute", default=20.0, show_default=True, type=click.FloatRange(0),
+              help="Acute faults an hour in the live part.")  # fmt: skip
 @click.option("--dir", "home", default="data/demo", show_default=True, type=click.Path(path_type=Path),
               help="Where the demo lives. Made anew each time.")  # fmt: skip
 @click.option("--port", default=3000, show_default=True, help="The UI's port.")
 @click.option("--once", is_flag=True, help="End with the summary instead of leaving the UI running.")
 @json_option
 @debug_option
-def demo(devices: int, hours: int, seed: int, faults: str, mess: float, home: Path, port: int, once: bool,
+def demo(devices: int, hours: int, seed: int, faults: str, mess: float, acute: float, home: Path, port: int, once: bool,
          as_json: bool) -> None:  # fmt: skip
     """Simulate a fleet with history, land it, make raw, clean and features through Dagster, and open the UI.
+
+    Then the fleet goes on live: its messages go through the stream, acute faults are injected, and the alerts are
+    shown as they come, each with the time it took and the truth. With --once a short live part is compared instead.
 
     Nothing but this machine is needed: no server, no account. Everything is written under --dir.
 
@@ -46,18 +52,26 @@ def demo(devices: int, hours: int, seed: int, faults: str, mess: float, home: Pa
       refrig demo
       refrig demo --once --devices 1000 --hours 24
     """
-    start = now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours)
+    from refrig_assets.cli.demo_live import ONCE_MINUTES, LiveDemo, run_once
+    from refrig_assets.simulator import Mess
+
+    # Early enough that the first live minutes lie in the past, too.
+    end = (now() - timedelta(minutes=ONCE_MINUTES + 1)).replace(minute=0, second=0, microsecond=0)
+    start = end - timedelta(hours=hours)
     environment = _prepare(home, start)
     took: dict[str, float] = {}
     account, fleet, plan = _simulate(home, devices, hours, seed, faults, mess, start, took)
     counted = _make(home, start, hours, took)
-    document = {"sent": account, "counted": counted, "seconds": took, "home": str(home)}
+    document: dict[str, Any] = {"sent": account, "counted": counted, "seconds": took, "home": str(home)}
+    going_on = (home, environment["REFRIG_LAKE"], fleet, plan, Mess.usual().times(mess), end)
+    if once:
+        document["live"] = run_once(*going_on)
     if as_json:
         print_json(document)
     else:
         _show(document, plan)
     if not once:
-        _serve(home, environment, port, fleet, plan)
+        _serve(home, environment, port, LiveDemo(*going_on, acute, environment))
 
 
 def _prepare(home: Path, start: datetime) -> dict[str, str]:
@@ -165,6 +179,8 @@ def _counted() -> dict[str, Any]:
 
 
 def _show(document: Mapping[str, Any], plan: "FaultPlan") -> None:
+    from refrig_assets.cli.demo_live import show_once
+
     counted, sent = document["counted"], document["sent"]
     landed = counted["rows_landed"] + counted["messages_joined"] + counted["dead_letters_at_landing"]
     rows = [
@@ -194,6 +210,8 @@ def _show(document: Mapping[str, Any], plan: "FaultPlan") -> None:
         ("", "check", "finding"),
         [(marks[c["passed"]], c["check"], c["says"]) for c in counted["checks"]],
     )
+    if "live" in document:
+        show_once(document["live"])
     truth = plan.truth.group_by("fault").len("devices").sort("fault")
     print_table("Faults injected (the truth, beside the data)", ("fault", "devices"), truth.rows(), right=(1,))
     console().print("Took " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in document["seconds"].items()))
@@ -202,41 +220,18 @@ def _show(document: Mapping[str, Any], plan: "FaultPlan") -> None:
     )
 
 
-def _serve(home: Path, environment: Mapping[str, str], port: int, fleet: "Fleet", plan: "FaultPlan") -> None:
-    """The UI with schedules and sensors on, and the fleet going on reporting, until interrupted."""
-    from refrig_assets.simulator import Mess, raw_hour
-
+def _serve(home: Path, environment: Mapping[str, str], port: int, live: "LiveDemo") -> None:
+    """The UI with schedules and sensors on, the fleet going on reporting, and its alerts, until interrupted."""
     command = [sys.executable, "-m", "dagster", "dev", "-m", "refrig_assets.definitions", "-p", str(port)]
     with (home / "dagster-dev.log").open("w") as log:
         server = subprocess.Popen(command, env={**os.environ, **environment}, stdout=log, stderr=subprocess.STDOUT)
         console().print(f"\n[bold]The UI: http://localhost:{port}[/]  (log: {log.name}; Ctrl-C ends)")
-        hour, reported = now().replace(minute=0, second=0, microsecond=0), datetime.min.replace(tzinfo=now().tzinfo)
-        arriving = raw_hour(fleet, plan, hour, Mess.usual())
+        console().print(f"The stream's alerts, as they come (log: {home / 'stream.log'}):")
         try:
-            while server.poll() is None:
-                if now() >= hour + timedelta(hours=1):
-                    hour += timedelta(hours=1)
-                    arriving = raw_hour(fleet, plan, hour, Mess.usual())
-                reported = _report(home, hour, arriving, reported)
-                time.sleep(30)
+            live.watch(lambda: server.poll() is None)
             raise RuntimeError(f"the Dagster UI ended with code {server.returncode}; see {log.name}")
         except KeyboardInterrupt:
-            console().print("\nending the UI …")
+            console().print("\nending the UI and the stream …")
         finally:
             server.terminate()
             server.wait()
-
-
-def _report(home: Path, hour: datetime, arriving: Any, since: datetime) -> datetime:
-    """Write what has arrived since the last time as one landing file."""
-    import polars as pl
-
-    until = now()
-    new = arriving.filter((pl.col("timestamp_ingested") > since) & (pl.col("timestamp_ingested") <= until))
-    if new.height:
-        folder = home / "landing" / f"{hour:%Y-%m-%d}" / f"{hour:%H}"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"live-{until:%H%M%S}.parquet"
-        new.drop("_partition_key", "_sequence_number").write_parquet(path.with_suffix(".tmp"))
-        path.with_suffix(".tmp").rename(path)
-    return until

@@ -59,7 +59,7 @@ def _tell(error: Exception) -> None:
 
 def sentence(error: Exception) -> str:
     """An error as one reads it. Ours say what to do; of others the kind is named, and how to see more."""
-    own = type(error).__module__.startswith("refrig_assets")
+    own = type(error).__module__.startswith(("refrig_assets", "streaming"))
     if own or type(error) is ValueError:
         return str(error)
     if isinstance(error, OSError) and error.strerror:

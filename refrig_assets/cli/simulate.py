@@ -16,6 +16,8 @@ from refrig_assets.cli.common import (
     print_table,
     progress_bar,
 )
+from refrig_assets.cli.simulate_live import feed
+from refrig_assets.cli.simulate_options import gather, live_options
 
 if TYPE_CHECKING:
     from refrig_assets.simulator import LandingSummary, Mess
@@ -44,23 +46,38 @@ class _SimulateCommand(click.Command):
 @click.option("--start", type=Moment(), default=None, help="First full hour (default: so that it ends now).")
 @click.option("--interval", "interval_s", type=int, default=60, show_default=True,
               help="Seconds between a device's readings.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True,
-              help="Folder for landing/, registry.parquet, truth.parquet, mess.json.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False),
+              help="Folder for landing/, registry.parquet, truth.parquet, mess.json. "
+                   "[live default: the spool, or data/live]")  # fmt: skip
 @click.option("--compress", is_flag=True, help="Write gzip.")
+@live_options
 @json_option
 @debug_option
 def simulate(
-    devices: int, hours: int, seed: int, faults: str, mess: str, start: datetime | None, interval_s: int, out: Path,
-    compress: bool, as_json: bool,
+    devices: int, hours: int, seed: int, faults: str, mess: str, start: datetime | None,
+    interval_s: int, out: Path | None, compress: bool, as_json: bool, **live_given: Any,
 ) -> None:  # fmt: skip
-    """Write a simulated fleet's landing files, its registry, and the truth about its faults.
+    """Write a simulated fleet's landing files, its registry, and the truth about its faults; or feed it live.
+
+    Live, the fleet's messages are appended to a spool (or sent to Kafka) in order of arrival, and the truth about its
+    faults, with the time each first crosses a streaming rule's limit, is kept in truth.parquet beside the spool.
+    Ctrl-C ends; started again on the same spool, it goes on after the last whole line.
 
     \b
     Examples:
       refrig simulate --devices 200 --hours 48 --out data/sim
       refrig simulate --devices 100000 --hours 1 --faults none --mess none --out /tmp/fleet
       refrig simulate --faults refrigerant_leak_slow=0.05 --mess 10x --out data/sim
+      refrig simulate --live --devices 1000 --acute 30 --out data/live
+      refrig simulate --live --for 2h --speed max --inject power_loss@+20m --spool data/spool
+      refrig simulate --live --devices 100000 --rate 80000 --for 60s --mess none --spool /tmp/spool
+      refrig simulate --live --to kafka://localhost:9092/readings --partitions 8
     """
+    live = gather(**live_given)
+    if live is not None:
+        return feed(live, devices, seed, faults, _mess(mess), start, interval_s, out, as_json)
+    if out is None:
+        raise click.UsageError("Missing option '--out'.")
     from refrig_assets.simulator import FleetSpec, make_fleet, plan_faults, write_landing
 
     begin = start or now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours - 1)
@@ -70,6 +87,7 @@ def simulate(
     with progress_bar(f"Simulating {devices:,} devices, hours") as progress:
         summary = write_landing(spec, out, progress, compress)
     _report(summary, begin, hours, plan.truth.height, as_json)
+    return None
 
 
 def _mess(text: str) -> "Mess":

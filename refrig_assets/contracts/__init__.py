@@ -1,6 +1,6 @@
 """Every data contract, once. Dtypes, validation, metadata and documentation all come from here."""
 
-from refrig_assets.contracts.alerts import DEVICE_ALERTS
+from refrig_assets.contracts.alerts import ALERT_BOARD, DEVICE_ALERTS
 from refrig_assets.contracts.base import Contract, ContractError, Violation
 from refrig_assets.contracts.bookkeeping import (
     DATA_QUALITY_DAILY,
@@ -32,6 +32,7 @@ CONTRACTS: tuple[Contract, ...] = (
     MODEL_INPUT,
     MODEL_SCORES,
     DEVICE_ALERTS,
+    ALERT_BOARD,
     LABEL_EVENTS,
     MAINTENANCE_EVENTS,
     LANDING_LOG,
@@ -43,6 +44,7 @@ CONTRACTS: tuple[Contract, ...] = (
 BY_NAME: dict[str, Contract] = {c.name: c for c in CONTRACTS}
 
 __all__ = [
+    "ALERT_BOARD",
     "BY_NAME",
     "CLEAN_READINGS",
     "CONTRACTS",

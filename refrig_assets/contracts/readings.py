@@ -33,6 +33,8 @@ DUPLICATE_HORIZON = timedelta(days=7)
 READING_GAP_INTERVALS = 5
 RAW_RETENTION = timedelta(days=90)
 DEAD_LETTER_LIMIT = 0.001
+# Of raw readings where the stream lands them.
+STREAM_RAW_FRESHNESS = Freshness(timedelta(minutes=2), timedelta(minutes=2), timedelta(minutes=2))
 
 
 def _sensor_columns(in_range: bool) -> Mapping[str, pa.Column]:

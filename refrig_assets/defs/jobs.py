@@ -5,8 +5,10 @@ from typing import Any
 import dagster as dg
 
 from refrig_assets.contracts import CONTRACTS
+from refrig_assets.defs.freshness import WATCHED
 from refrig_assets.defs.metadata import records_table
 from refrig_assets.defs.resources import ClockResource, LakeResource
+from refrig_assets.monitoring.stream import CHECK, LIMITS
 from refrig_assets.pipeline.upkeep import keep_up
 
 HOURLY_ASSETS = dg.AssetSelection.assets(
@@ -17,27 +19,32 @@ FEATURE_ASSETS = dg.AssetSelection.assets("device_features")
 DAILY_ASSETS = dg.AssetSelection.assets("device_features_daily", "data_quality_daily")
 
 
-def _without_freshness(selection: dg.AssetSelection) -> dg.AssetSelection:
-    """Freshness is judged by the clock, not by a run over the past."""
-    names = ("raw_sensor_readings", "clean_sensor_readings", "device_features")
-    return selection - dg.AssetSelection.checks(*(dg.AssetCheckKey(dg.AssetKey(n), "freshness") for n in names))
+_BY_THE_CLOCK = dg.AssetSelection.checks(
+    *(dg.AssetCheckKey(dg.AssetKey(contract.name), "freshness") for contract in WATCHED),
+    *(dg.AssetCheckKey(dg.AssetKey(table), CHECK) for table in LIMITS),
+)
+
+
+def _without_clock(selection: dg.AssetSelection) -> dg.AssetSelection:
+    """Freshness and the stream's life are judged by the clock, not by a run over the past."""
+    return selection - _BY_THE_CLOCK
 
 
 hourly_job = dg.define_asset_job(
     "hourly",
-    _without_freshness(HOURLY_ASSETS),
+    _without_clock(HOURLY_ASSETS),
     description="Land, clean and window an hour, or a range of hours in one run.",
     executor_def=dg.in_process_executor,
 )
 clean_job = dg.define_asset_job(
     "clean_and_features",
-    _without_freshness(CLEAN_ASSETS),
+    _without_clock(CLEAN_ASSETS),
     description="Make clean hours and their windows again.",
     executor_def=dg.in_process_executor,
 )
 features_job = dg.define_asset_job(
     "features",
-    _without_freshness(FEATURE_ASSETS),
+    _without_clock(FEATURE_ASSETS),
     description="Make the windows of hours again, for late rows.",
     executor_def=dg.in_process_executor,
 )
@@ -55,13 +62,14 @@ registry_job = dg.define_asset_job(
 )
 freshness_job = dg.define_asset_job(
     "freshness",
-    dg.AssetSelection.checks(
-        *(
-            dg.AssetCheckKey(dg.AssetKey(n), "freshness")
-            for n in ("raw_sensor_readings", "clean_sensor_readings", "device_features")
-        )
-    ),
-    description="Judge how old the newest data is.",
+    _BY_THE_CLOCK,
+    description="Judge how old the newest data is, and whether the stream is alive.",
+    executor_def=dg.in_process_executor,
+)
+alert_board_job = dg.define_asset_job(
+    "publish_alerts",
+    dg.AssetSelection.assets("alert_board"),
+    description="Escalate overdue alerts and publish the alert board from the log.",
     executor_def=dg.in_process_executor,
 )
 
@@ -90,4 +98,4 @@ def upkeep() -> None:
     keep_tables_up()
 
 
-jobs: list[Any] = [hourly_job, clean_job, features_job, daily_job, registry_job, freshness_job, upkeep]
+jobs: list[Any] = [hourly_job, clean_job, features_job, daily_job, registry_job, freshness_job, alert_board_job, upkeep]

@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from refrig_assets.lake import DEFAULT_LAKE, Lake
+from refrig_assets.pipeline.stream_reports import stream_home
 
 DEFAULT_LANDING = "data/landing"
 DEFAULT_REGISTRY = "data/registry.parquet"
@@ -17,11 +18,17 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The Delta lake: a folder or an object store's URI. Object-store settings come from the environment."""
 
     uri: str = DEFAULT_LAKE
+    stream_state: str = ""
+    """state directory of the stream, where it is not in its usual place"""
 
     @property
     def lake(self) -> Lake:
         lake = Lake(self.uri, json.loads(os.environ.get("REFRIG_STORAGE_OPTIONS", "{}")))
         return lake if lake.exists() else lake.create()
+
+    @property
+    def stream_home(self) -> Path:
+        return stream_home(Lake(self.uri), self.stream_state)
 
 
 class FilesResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -53,7 +60,9 @@ class ClockResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 def from_environment() -> dict[str, dg.ConfigurableResource]:  # type: ignore[type-arg]
     return {
-        "lake": LakeResource(uri=os.environ.get("REFRIG_LAKE", DEFAULT_LAKE)),
+        "lake": LakeResource(
+            uri=os.environ.get("REFRIG_LAKE", DEFAULT_LAKE), stream_state=os.environ.get("REFRIG_STREAM_STATE", "")
+        ),
         "files": FilesResource(
             landing_dir=os.environ.get("REFRIG_LANDING", DEFAULT_LANDING),
             registry_file=os.environ.get("REFRIG_REGISTRY", DEFAULT_REGISTRY),

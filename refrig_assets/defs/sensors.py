@@ -1,19 +1,24 @@
-"""Sensors: files that arrived, hours that late rows or duplicates made stale, a registry that changed. Off at first.
+"""Sensors: files that arrived, hours made stale, a registry or alerts that changed, news of the stream. Off at first.
 
-Each asks for what the accounts say is out of date, with a run key made of the reason: the same need is asked for once.
+Each but the news asks for what is out of date, with a run key made of the reason: the same need is asked for once.
 """
 
 from datetime import timedelta
 
 import dagster as dg
 
-from refrig_assets.defs.jobs import clean_job, daily_job, features_job, hourly_job, registry_job
+from refrig_assets.alerting.deadlines import overdue
+from refrig_assets.contracts import ALERT_BOARD, DEVICE_ALERTS
+from refrig_assets.defs.jobs import alert_board_job, clean_job, daily_job, features_job, hourly_job, registry_job
 from refrig_assets.defs.partitions import day_key, hour_key, ranges
 from refrig_assets.defs.resources import ClockResource, FilesResource, LakeResource
 from refrig_assets.defs.schedules import SWITCHED_ON
+from refrig_assets.defs.stream import Cursor, stream_reports
+from refrig_assets.pipeline.alert_log import board_is_current
 from refrig_assets.pipeline.pending import Waiting, stale, stale_days, unlanded
 from refrig_assets.pipeline.registry import hours_to_release
 from refrig_assets.pipeline.sources import content_of
+from refrig_assets.pipeline.stream_reports import read_heartbeat
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 # A run starts in seconds but holds the tables' pools: very long ranges are cut.
@@ -93,6 +98,39 @@ def registry_changed(
     return dg.SensorResult(run_requests=requests, cursor=content)
 
 
+@dg.sensor(
+    name="stream_reports",
+    minimum_interval_seconds=30,
+    default_status=STATUS,
+)
+def stream_reported(
+    context: dg.SensorEvaluationContext, lake: LakeResource, clock: ClockResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Report what the stream landed and raised since the last time, and how it is doing."""
+    cursor = Cursor.of(context.cursor)
+    events, reached = stream_reports(lake.lake, read_heartbeat(lake.stream_home), cursor, clock.now)
+    if not events and reached == cursor:
+        return dg.SkipReason("nothing new from the stream")
+    return dg.SensorResult(asset_events=events, cursor=reached.to_json())
+
+
+@dg.sensor(jobs=[alert_board_job], minimum_interval_seconds=60, default_status=STATUS)
+def alert_log_changed(
+    context: dg.SensorEvaluationContext, lake: LakeResource, clock: ClockResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Publish the alert board when the log has changed, or when an alert's deadline has passed."""
+    the_lake = lake.lake
+    current = board_is_current(the_lake)
+    late = overdue(the_lake.table(ALERT_BOARD).read(), clock.now).height if current else 0
+    if current and not late:
+        return dg.SkipReason("the board tells all that the log does")
+    reason = f"{late} alerts are past their deadline" if late else "the log has changed"
+    key = f"board-{the_lake.table(DEVICE_ALERTS).version}-{clock.now:%Y%m%dT%H%M}"
+    return dg.SensorResult(
+        run_requests=[dg.RunRequest(run_key=key, job_name=alert_board_job.name, tags={"reason": reason})]
+    )
+
+
 def _switch() -> dg.AutomationConditionSensorDefinition:
     return dg.AutomationConditionSensorDefinition(
         "automation",
@@ -102,4 +140,4 @@ def _switch() -> dg.AutomationConditionSensorDefinition:
     )
 
 
-sensors = [landing_files_arrived, late_data, registry_changed, _switch()]
+sensors = [landing_files_arrived, late_data, registry_changed, stream_reported, alert_log_changed, _switch()]

@@ -1,11 +1,12 @@
 """What arrives at the gateways in an hour, in order, with the mess of rows. How it is written as bytes is `wire.py`.
 
-Each hour is worked out by itself: what arrives late is found by looking back from the hour of arrival, so no state
-is carried from hour to hour.
+Each hour, or any minutes, is worked out by itself: what arrives late is found by looking back from the time of
+arrival, so no state is carried along.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -46,23 +47,27 @@ class Source:
 
 def arriving(source: Source, hour: datetime, device: I64) -> pl.DataFrame:
     """The rows of these devices that arrive in the hour, in no order, with `_kind`, `_device` and so on."""
-    first = int(epoch_minutes(hour))
+    return arriving_in(source, int(epoch_minutes(hour)), 60, device)
+
+
+def arriving_in(source: Source, first: int, count: int, device: I64) -> pl.DataFrame:
+    """The same for `count` minutes from `first` (since the epoch) on."""
     begin = int(epoch_minutes(source.fleet.start))
-    parts = [measure.minutes_frame(source.fleet, source.plan, device, first, 60, source.stuck)]
-    if first > begin:
-        before = (device, first - LOOK_BACK_MIN, LOOK_BACK_MIN)
-        parts.append(measure.minutes_frame(source.fleet, source.plan, *before, source.stuck))
+    parts = [
+        measure.minutes_frame(source.fleet, source.plan, device, low, high - low, source.stuck)
+        for low, high in _within_hours(max(first - LOOK_BACK_MIN, begin), first + count)
+    ]
     direct = _with_kinds(source, pl.concat(parts, rechunk=False))
     # Nearly all rows are in order and in the hour: they are copied once, the odd ones are handled beside them.
-    kind, now = pl.col("_kind"), _in_hour(first)
+    kind, now = pl.col("_kind"), _arrives_in(first, count)
     rows = [direct.filter(now & ~kind.is_in(_HANDLED)).with_columns(_WIDE)]
     odd = _spoil(source, direct.filter(now & kind.is_in(_HANDLED) & (kind != int(Kind.LATE))))
     rows.append(_split_narrow(source, odd))
     others = _copies(source, direct)
     if source.mess.outages:
-        others.append(_bursts(source, first, begin, device))
+        others.append(_bursts(source, first, count, begin, device))
     if source.mess.far_duplicates:
-        others.append(_far_duplicates(source, first, begin, device))
+        others.append(_far_duplicates(source, first, count, begin, device))
     rows += [other.filter(now).with_columns(_WIDE) for other in others]
     return pl.concat(rows, rechunk=False)
 
@@ -77,9 +82,15 @@ def in_order(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.sort(_ORDER)
 
 
-def _in_hour(first: int) -> pl.Expr:
+def _within_hours(low: int, high: int) -> list[tuple[int, int]]:
+    """The minutes from `low` to `high`, cut at full hours: the slow processes are worked out by the hour."""
+    cuts = [low, *range((low // 60 + 1) * 60, high, 60), high]
+    return list(pairwise(cuts))
+
+
+def _arrives_in(first: int, count: int) -> pl.Expr:
     arrived = pl.col("timestamp_ingested").cast(pl.Int64)
-    return (arrived >= first * 60_000_000) & (arrived < (first + 60) * 60_000_000)
+    return (arrived >= first * 60_000_000) & (arrived < (first + count) * 60_000_000)
 
 
 def _with_kinds(source: Source, frame: pl.DataFrame) -> pl.DataFrame:
@@ -153,13 +164,14 @@ def _copies(source: Source, direct: pl.DataFrame) -> list[pl.DataFrame]:
     return [repeated, strange]
 
 
-def _bursts(source: Source, first: int, begin: int, device: I64) -> pl.DataFrame:
-    """The messages of devices that come back from an outage about this hour."""
+def _bursts(source: Source, first: int, count: int, begin: int, device: I64) -> pl.DataFrame:
+    """The messages of devices that come back from an outage about these minutes."""
     owners, minutes = [device[:0]], [device[:0]]
-    for day in sorted({(first - LOOK_BACK_MIN - messy.OUTAGE_MAX) // messy.DAY_MIN, first // messy.DAY_MIN}):
+    days_of = {(first - LOOK_BACK_MIN - messy.OUTAGE_MAX) // messy.DAY_MIN, (first + count - 1) // messy.DAY_MIN}
+    for day in sorted(days_of):
         days = np.full(len(device), day, dtype=np.int64)
         happens, start, end = messy.outage(source.mess, source.fleet.seed, device, days)
-        back = np.flatnonzero(happens & (end >= first - LOOK_BACK_MIN) & (end < first + 60))
+        back = np.flatnonzero(happens & (end >= first - LOOK_BACK_MIN) & (end < first + count))
         length = (end - start)[back]
         within = np.arange(int(length.sum())) - np.repeat(np.cumsum(length) - length, length)
         owner, at = np.repeat(device[back], length), np.repeat(start[back], length) + within
@@ -178,10 +190,10 @@ def _bursts(source: Source, first: int, begin: int, device: I64) -> pl.DataFrame
     return _moved(found.with_columns(_NO_KIND, _NO_POSITION), end * 60_000_000 + queue + wait, Kind.LATE)
 
 
-def _far_duplicates(source: Source, first: int, begin: int, device: I64) -> pl.DataFrame:
-    """Messages of hours or days ago that are sent again in this hour."""
+def _far_duplicates(source: Source, first: int, count: int, begin: int, device: I64) -> pl.DataFrame:
+    """Messages of hours or days ago that are sent again in these minutes."""
     fleet, seed = source.fleet, source.fleet.seed
-    now = first + np.arange(60, dtype=np.int64)
+    now = first + np.arange(count, dtype=np.int64)
     every, offset = fleet.devices.every[device][:, None], fleet.devices.offset[device][:, None]
     again = messy.chosen(source.mess.far_duplicates, seed, "far", device[:, None], now) & ((now - offset) % every == 0)
     row, column = np.nonzero(again)

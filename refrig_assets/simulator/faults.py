@@ -46,6 +46,11 @@ STANDSTILL: tuple[Effect, ...] = (
 )
 
 
+# A worn bearing breaks up before it seizes: in the last minutes it shakes the machine many times as much.
+BREAK_UP_MIN = 10.0
+_BREAK_UP: tuple[Effect, ...] = (Effect("vibration", 12.0),)
+
+
 @dataclass(frozen=True)
 class FaultKind:
     name: str
@@ -59,12 +64,13 @@ class FaultKind:
     lasts: tuple[float, float] = (4 * HOUR, 12 * HOUR)  # minutes from full level until repaired
     needs_sensor: bool = False
     severities: tuple[float, float] = field(default=(0.6, 1.0))
+    break_up: tuple[Effect, ...] = ()  # what comes on top in the last BREAK_UP_MIN minutes before a failure
 
 
 def _machine(name: str, growth: Growth, duration: tuple[float, float], share: float, *effects: Effect,
              gradual: bool = True, fails: bool = True, lasts: tuple[float, float] = (4 * HOUR, 12 * HOUR),
-             severities: tuple[float, float] = (0.6, 1.0)) -> FaultKind:  # fmt: skip
-    return FaultKind(name, True, gradual, growth, duration, share, effects, fails, lasts, severities=severities)
+             severities: tuple[float, float] = (0.6, 1.0), break_up: tuple[Effect, ...] = ()) -> FaultKind:  # fmt: skip
+    return FaultKind(name, True, gradual, growth, duration, share, effects, fails, lasts, False, severities, break_up)
 
 
 def _telemetry(name: str, growth: Growth, duration: tuple[float, float], share: float,
@@ -79,10 +85,11 @@ FAULTS: tuple[FaultKind, ...] = (
     _machine("refrigerant_leak_slow", "linear", _SLOW, 0.005, Effect("charge", 1.0)),
     _machine("refrigerant_leak_fast", "linear", (5, 8), 0.002, Effect("burst", 1.0),
              gradual=False, severities=_CERTAIN),
-    _machine("bearing_wear", "exponential", _SLOW, 0.005, Effect("vibration", 4.0), Effect("friction", 0.18)),
+    _machine("bearing_wear", "exponential", _SLOW, 0.005, Effect("vibration", 4.0), Effect("friction", 0.18),
+             break_up=_BREAK_UP),
     _machine("compressor_seizure", "step", (2, 4), 0.001, Effect("locked", 1.0), Effect("vibration", 3.5),
              gradual=False, severities=_CERTAIN),
-    _machine("compressor_overload", "linear", (4, 15), 0.0015, Effect("overload", 1.0), Effect("friction", 0.1),
+    _machine("compressor_overload", "linear", (4, 15), 0.0015, Effect("overload", 1.3), Effect("friction", 0.1),
              gradual=False, severities=_CERTAIN),
     _machine("condenser_fouling", "linear", _SLOW, 0.005, Effect("fouling", 1.0)),
     _machine("evaporator_icing", "exponential", (1 * DAY, 4 * DAY), 0.004, Effect("icing", 1.0)),

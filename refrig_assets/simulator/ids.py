@@ -8,7 +8,7 @@ import polars as pl
 from refrig_assets.simulator import noise
 from refrig_assets.simulator.noise import I64
 
-_HEX = np.frombuffer(b"".join(f"{i:02x}".encode() for i in range(256)), dtype=np.uint16)
+HEX = np.frombuffer(b"".join(f"{i:02x}".encode() for i in range(256)), dtype=np.uint16)
 _DASHES = (8, 13, 18, 23)
 _WHERE = np.array([i for i in range(36) if i not in _DASHES])
 
@@ -25,7 +25,7 @@ def event_ids(seed: int, purpose: str, device: I64, index: I64) -> pl.Series:
     octets[:, 6] = octets[:, 6] & 0x0F | 0x40
     octets[:, 8] = octets[:, 8] & 0x3F | 0x80
     text = np.full((n, 37), ord("-"), dtype=np.uint8)
-    text[:, _WHERE] = _HEX[octets].view(np.uint8).reshape(n, 32)
+    text[:, _WHERE] = HEX[octets].view(np.uint8).reshape(n, 32)
     text[:, 36] = ord("\n")
     # Polars' CSV reader is the fastest public way from fixed-width bytes to strings.
     return pl.read_csv(io.BytesIO(text.tobytes()), has_header=False, schema={"event_id": pl.String}).to_series()

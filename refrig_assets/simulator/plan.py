@@ -11,6 +11,7 @@ from refrig_assets.contracts.base import TS
 from refrig_assets.contracts.sensors import SENSOR_NAMES
 from refrig_assets.simulator import catalogue, noise
 from refrig_assets.simulator.faults import (
+    BREAK_UP_MIN,
     BY_NAME,
     CHANNELS,
     DRIFT_SIZE,
@@ -93,6 +94,13 @@ class FaultPlan:
         gone = np.exp(-after / _RECOVERY_MIN) if effect.time_constant else after == 0
         return np.asarray(effect.gain * _approach(since, effect.time_constant) * gone, dtype=np.float32)
 
+    def break_up(self, row: I64, clock: F64, effect: Effect) -> F32:
+        """What the last minutes before a failure add: half of them growing, half at the most."""
+        left = self.full[row][:, None] - clock
+        after = np.maximum(clock - self.end[row][:, None], 0)
+        grown = np.clip(2 - left / (BREAK_UP_MIN / 2), 0, 1) * np.exp(-after / _RECOVERY_MIN)
+        return np.asarray(effect.gain * self.severity[row][:, None] * grown, dtype=np.float32)
+
     def channels(self, device: I64, clock: F64) -> dict[str, F32]:
         """What the faults change in these devices' machines: only channels in which something changes."""
         found: dict[str, F32] = {}
@@ -107,6 +115,8 @@ class FaultPlan:
                 if effect.channel == "off":
                     change = change * (clock[at] < self.end[row][:, None])
                 _add(found, effect.channel, at, change, clock.shape)
+            for effect in kind.break_up:
+                _add(found, effect.channel, at, self.break_up(row, clock[at], effect), clock.shape)
             for effect in STANDSTILL if kind.fails and kind.name != "power_loss" else ():
                 _add(found, effect.channel, at, self.standstill(row, clock[at], effect), clock.shape)
         return found
@@ -173,31 +183,52 @@ def _choose_devices(
 def _schedule(
     fleet: Fleet, kind: I64, device: I64, start: float, end: float, seed: int, severity: float
 ) -> FaultPlan:  # fmt: skip
-    def draw(purpose: str) -> F64:
-        return noise.uniform(seed, f"plan/{purpose}", device, kind)
-
-    def between(limits: tuple[tuple[float, float], ...], purpose: str) -> F64:
-        low, high = np.array([limits[k] for k in kind]).reshape(-1, 2).T
-        return np.asarray(low + (high - low) * draw(purpose), dtype=np.float64)
-
-    duration = between(tuple(f.duration for f in FAULTS), "duration")
-    lasts = between(tuple(f.lasts for f in FAULTS), "lasts")
-    strength = between(tuple(f.severities for f in FAULTS), "severity") * severity
+    duration = _between(seed, "duration", device, kind, tuple(f.duration for f in FAULTS))
     # Where it fits, the whole growth lies before the end; a growth longer than the time there is starts early.
     latest = np.maximum(end - duration, start + 0.25 * (end - start))
-    onset = start + (latest - start) * draw("onset")
+    onset = start + (latest - start) * _draw(seed, "onset", device, kind)
     whole = kind == NUMBER["firmware_scale"]
     onset[whole] = start + (0.2 + 0.5 * noise.uniform(seed, "plan/firmware", np.zeros(1, np.int64))) * (end - start)
+    return begun_at(fleet, kind, device, onset, seed, severity)
+
+
+def _draw(seed: int, purpose: str, device: I64, kind: I64) -> F64:
+    return noise.uniform(seed, f"plan/{purpose}", device, kind)
+
+
+def _between(seed: int, purpose: str, device: I64, kind: I64, limits: tuple[tuple[float, float], ...]) -> F64:
+    low, high = np.array([limits[k] for k in kind]).reshape(-1, 2).T
+    return np.asarray(low + (high - low) * _draw(seed, purpose, device, kind), dtype=np.float64)
+
+
+def begun_at(fleet: Fleet, kind: I64, device: I64, onset: F64, seed: int, severity: float = 1.0) -> FaultPlan:
+    """The plan of faults of these kinds (numbers) on these devices that begin at `onset` (minutes since the epoch)."""
+    duration = _between(seed, "duration", device, kind, tuple(f.duration for f in FAULTS))
+    lasts = _between(seed, "lasts", device, kind, tuple(f.lasts for f in FAULTS))
+    strength = _between(seed, "severity", device, kind, tuple(f.severities for f in FAULTS)) * severity
     # Whole seconds: the truth is read by people.
     onset = np.round(onset * 60) / 60
     full = np.round((onset + duration) * 60) / 60
     needs = np.array([f.needs_sensor for f in FAULTS])[kind]
-    sensor = np.where(needs, _choose_sensor(fleet, device, draw("sensor")), -1)
+    sensor = np.where(needs, _choose_sensor(fleet, device, _draw(seed, "sensor", device, kind)), -1)
     of_device = np.full(fleet.size, -1, dtype=np.int64)
     of_device[device] = np.arange(len(device))
     end_of = np.round((full + lasts) * 60) / 60
     parts = (seed, kind, device, onset, full, end_of, strength.astype(np.float32), sensor, of_device)
     return FaultPlan(*parts, _truth(fleet, kind, device, onset, full, end_of, strength, sensor))
+
+
+def together(first: FaultPlan, second: FaultPlan) -> FaultPlan:
+    """Both plans' faults; where both have one on a device, the second's."""
+    keep = np.flatnonzero(second.of_device[first.device] < 0)
+    columns = {
+        name: np.concatenate([getattr(first, name)[keep], getattr(second, name)])
+        for name in ("kind", "device", "onset", "full", "end", "severity", "sensor")
+    }
+    of_device = np.full(len(first.of_device), -1, dtype=np.int64)
+    of_device[columns["device"]] = np.arange(len(columns["device"]))
+    truth = pl.concat([first.truth.join(second.truth, on="device_id", how="anti"), second.truth])
+    return FaultPlan(first.seed, **columns, of_device=of_device, truth=truth.sort("onset", "device_id"))
 
 
 def _choose_sensor(fleet: Fleet, device: I64, draw: F64) -> I64:

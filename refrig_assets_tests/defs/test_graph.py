@@ -10,6 +10,10 @@ GRAPH = defs.resolve_asset_graph()
 CHAIN = ["raw_sensor_readings", "clean_sensor_readings", "device_features"]
 
 
+def test_a_code_server_can_load_it() -> None:
+    dg.Definitions.validate_loadable(defs)
+
+
 @pytest.mark.parametrize("key", sorted(GRAPH.get_all_asset_keys(), key=str), ids=lambda k: k.to_user_string())
 def test_every_asset_says_what_it_is(key: dg.AssetKey) -> None:
     node = GRAPH.get(key)
@@ -64,6 +68,15 @@ def test_everything_is_off_until_switched_on() -> None:
     for sensor in defs.sensors or []:
         assert isinstance(sensor, dg.SensorDefinition)
         assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
+
+
+def test_the_stream_is_outside_and_the_board_is_made_of_its_log() -> None:
+    log, board = GRAPH.get(dg.AssetKey("device_alerts")), GRAPH.get(dg.AssetKey("alert_board"))
+    assert not log.is_materializable
+    assert board.is_materializable
+    assert board.parent_keys == {log.key}
+    checks = {(k.asset_key.to_user_string(), k.name) for k in GRAPH.asset_check_keys}
+    assert checks >= {("raw_sensor_readings", "stream_alive"), ("device_alerts", "stream_alive")}
 
 
 def test_writers_of_a_table_share_its_pool() -> None:

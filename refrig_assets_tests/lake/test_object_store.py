@@ -1,5 +1,6 @@
 """The same lake in an object store, by its URI alone: an S3 server on loopback, spoken to over HTTP."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -11,11 +12,23 @@ from pathlib import Path
 
 import pytest
 
-from refrig_assets.contracts import CLEAN_READINGS, CONTRACTS, DEVICE_FEATURES, DEVICE_REGISTRY, RAW_READINGS
-from refrig_assets.lake import Lake
+from refrig_assets.alerting.changes import operator_action
+from refrig_assets.contracts import (
+    ALERT_BOARD,
+    CLEAN_READINGS,
+    CONTRACTS,
+    DEVICE_ALERTS,
+    DEVICE_FEATURES,
+    DEVICE_REGISTRY,
+    RAW_READINGS,
+)
+from refrig_assets.lake import Lake, commits_since
+from refrig_assets.pipeline.alert_log import CHANGES_KEY, append_changes, publish_board
 from refrig_assets.pipeline.clean import clean_hour
 from refrig_assets.pipeline.features import feature_hour
+from refrig_assets.pipeline.stream_reports import stream_home
 from refrig_assets.simulator import Mess, make_fleet, no_faults, raw_hour
+from refrig_assets_tests.alerting.makers import alert, created_alerts
 
 HOUR = datetime(2026, 3, 10, 6, tzinfo=UTC)
 
@@ -67,3 +80,17 @@ def test_an_hour_in_an_object_store_is_the_hour_on_disk(bucket: dict[str, str], 
         assert store.table(contract).read().equals(disk.table(contract).read())
         assert all(f.size > 0 for f in store.table(contract).files())
     assert len(CONTRACTS) == len(store.versions)
+
+
+def test_the_alert_log_and_its_commits_in_an_object_store(bucket: dict[str, str]) -> None:
+    lake = Lake("s3://plant/lake", bucket).create()
+    rows = created_alerts(alert("dev-1", HOUR), alert("dev-2", HOUR + timedelta(days=1)))
+    assert [append_changes(lake, rows).written for _ in range(2)] == [2, 0]
+    assert publish_board(lake).days_written == 2
+    append_changes(lake, operator_action(rows["alert_id"][0], "resolved", "ann", HOUR))
+    assert publish_board(lake).days_written == 1
+    assert sorted(lake.table(ALERT_BOARD).read()["status"]) == ["OPEN", "RESOLVED"]
+    notes = commits_since(lake.table(DEVICE_ALERTS), 0, [CHANGES_KEY])
+    assert [json.loads(c.metadata[CHANGES_KEY])["written"] for c in notes.commits] == [2, 1]
+    assert stream_home(lake) == stream_home(Lake("s3://plant/lake"))
+    assert stream_home(lake, "/var/stream") == Path("/var/stream")

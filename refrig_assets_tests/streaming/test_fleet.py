@@ -58,6 +58,15 @@ def test_thresholds_stand_beside_their_sorted_devices() -> None:
     assert limits.interval_us.tolist() == [60_000_000] * 3
 
 
+@pytest.mark.parametrize(
+    ("expected", "reports"),
+    [(["defrost_cycle", "humidity"], True), (["humidity"], False), ([], True)],
+)
+def test_whether_a_device_reports_defrosts(expected: list[str], reports: bool) -> None:
+    limits = Fleet.of(registry_of(["a"], expected_sensors=expected), 1).thresholds(0)
+    assert limits.reports_defrost.tolist() == [reports]
+
+
 def test_every_device_is_in_one_shard() -> None:
     fleet = Fleet.of(registry_of(NAMES), 8)
     shards = [fleet.thresholds(n) for n in range(8)]

@@ -82,6 +82,12 @@ def test_spike_with_a_history_does_not() -> None:
     assert fired(series(vibration=[2.0] * 61 + [6.1]), vibration_baseline_mm_s=9.0) == SPIKE
 
 
+def test_a_small_machine_draws_little_and_runs() -> None:
+    rows = [*series(vibration=SIXTY, current=0.8), row(61, vibration=9.1, current=0.8)]
+    assert fired(rows) == NOTHING
+    assert fired(rows, current_threshold_a=4.0) == SPIKE
+
+
 def test_spike_tells_the_mean() -> None:
     one = found(series(vibration=[2.0] * 31 + [4.0] * 31 + [12.5]))
     assert one.select("measured", "limit", "reference").row(0) == pytest.approx((12.5, 9.0, 3.0))
@@ -219,6 +225,16 @@ def test_cooling_loss_of_devices_that_report_every_five_minutes(case: str) -> No
 def test_a_long_silence_of_a_slow_device_is_a_gap_too() -> None:
     rows = [row(0, temperature=-3.0), row(30, temperature=25.0), row(35, temperature=27.0)]
     assert fired(rows, **SLOW) == NOTHING
+
+
+def test_a_defrost_that_the_device_cannot_report_is_not_a_cooling_loss() -> None:
+    """The registry knows which devices do not; of those only a coil warmer than any defrost makes it counts."""
+    silent = {"expected_sensors": ["temperature_evaporator", "current_compressor"]}
+    defrost = series(temperature=[-25.0, -19.0, -14.0, -9.0, -4.5, 0.0, 4.0, 7.0, 5.0, 0.0, -6.0], defrost=None)
+    failure = series(temperature=[-25.0, -19.0, -13.0, -7.0, -1.0, 5.0, 11.0, 15.0], defrost=None)
+    assert fired(defrost, **silent) == NOTHING
+    assert minutes(found(failure, **silent)) == [6.0]
+    assert fired(failure, expected_sensors=[]) == COOLING
 
 
 def test_cooling_loss_has_the_limit_of_the_device() -> None:

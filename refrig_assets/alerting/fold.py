@@ -1,0 +1,41 @@
+"""The fold: the log of changes becomes one row an alert. The order in which rows arrived does not matter. No I/O."""
+
+import polars as pl
+
+from refrig_assets.contracts.alerts import ALERT_BOARD, CLOSED_STATUSES, OPERATOR
+
+_FIELDS = [name for name in ALERT_BOARD.columns if name not in ("alert_id", "first_detected_at")]
+_MUST = [name for name, column in ALERT_BOARD.columns.items() if not column.nullable]
+_CLOSED = list(CLOSED_STATUSES)
+
+
+def fold(log: pl.DataFrame) -> pl.DataFrame:
+    """One row an alert (contract alert_board), in the order of their creation.
+
+    Each field is the last one set, by the time of the change; an alert is created before all else that happens to it,
+    whatever the clocks say. The first detection is the earliest that any change tells of. Where the last status that
+    an operator set is a closing one, it stands whatever stream or batch wrote later. Changes to an alert that no row
+    creates are left out until that row is there.
+    """
+    by_operator = pl.col("actor").str.starts_with(OPERATOR) & pl.col("status").is_not_null()
+    in_order = log.sort("alert_id", pl.col("change") != "created", "changed_at", "change_id")
+    alerts = (
+        in_order.unique("change_id", keep="first", maintain_order=True)
+        .group_by("alert_id", maintain_order=True)
+        .agg(
+            *(pl.col(name).last(ignore_nulls=True) for name in _FIELDS),
+            pl.col("first_detected_at").min(),
+            pl.col("status").filter(by_operator).last().alias("operator_status"),
+            pl.col("resolved_at").filter(by_operator).last().alias("operator_resolved_at"),
+        )
+    )
+    closed = pl.col("operator_status").is_in(_CLOSED).fill_null(value=False)
+    settled = alerts.filter(pl.all_horizontal(pl.col(name).is_not_null() for name in _MUST)).with_columns(
+        pl.when(closed).then("operator_status").otherwise("status").alias("status"),
+        pl.when(closed).then("operator_resolved_at").otherwise("resolved_at").alias("resolved_at"),
+    )
+    told = settled.with_columns(
+        pl.when(pl.col("status").is_in(_CLOSED)).then("resolved_at").alias("resolved_at"),
+        pl.when("suppressed").then("suppressed_by").alias("suppressed_by"),
+    )
+    return ALERT_BOARD.conform(told).sort("alert_created_at", "alert_id")

@@ -1,0 +1,173 @@
+"""The alert log in the lake: changes appended exactly once, read, and folded into the alert board. No Dagster here."""
+
+import json
+import random
+import time
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from refrig_assets.alerting.changes import incomplete
+from refrig_assets.alerting.deadlines import escalations
+from refrig_assets.alerting.fold import fold
+from refrig_assets.contracts import ALERT_BOARD, DEVICE_ALERTS, ContractError, Violation
+from refrig_assets.contracts.alerts import BATCH, STREAM
+from refrig_assets.lake import Lake, MarkTakenError, TableFile
+
+LOOK_BACK = timedelta(hours=48)
+CHANGES_KEY, STREAM_KEY = "alert_changes", "stream_alerts"
+"""commit metadata of the log: what was appended, and of it what the stream did"""
+FOLDED = "device_alerts"
+"""mark of the board: the version of the log it was folded from"""
+# Writers of the same alerts wait for each other, and no others do.
+_LOCKS = 16
+_ATTEMPTS = 100
+
+
+@dataclass(frozen=True)
+class Appended:
+    """Changes written, and those the log held already."""
+
+    written: int
+    known: int
+    version: int
+
+
+@dataclass(frozen=True)
+class Published:
+    """The board after publishing; without days written it was current."""
+
+    alerts: int
+    days_written: int
+    log_version: int
+    board_version: int
+
+
+@dataclass
+class AlertLog:
+    """A writer of the log. Kept open it remembers which changes each file holds, and reads only new files."""
+
+    lake: Lake
+    _held: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    def append(self, changes: pl.DataFrame) -> Appended:
+        """Append the changes the log does not hold yet, each once, whoever else appends at the same time.
+
+        Two writers of one change read the same marks, and of two commits that move the same mark from the same place
+        Delta lets one pass; the other looks again.
+        """
+        wrong = incomplete(changes)
+        if wrong.height:
+            sample = wrong.select("change_id", "alert_id").head(20).to_dicts()
+            raise ContractError(
+                DEVICE_ALERTS.name, [Violation("change", "creates half an alert", wrong.height, sample)]
+            )
+        distinct = changes.unique("change_id", keep="first", maintain_order=True)
+        table = self.lake.table(DEVICE_ALERTS)
+        for attempt in range(_ATTEMPTS):
+            opened = table.open()
+            locks = _locks(distinct)
+            marks = [(lock, (opened.transaction_version(lock) or 0) + 1) for lock in locks]
+            fresh = distinct.filter(~pl.col("change_id").is_in(self._known(distinct)))
+            if fresh.is_empty():
+                return Appended(0, changes.height, opened.version())
+            needed = set(_locks(fresh))
+            try:
+                commit = table.append(
+                    fresh, transactions=[m for m in marks if m[0] in needed], metadata=_told(fresh), tag="changes"
+                )
+            except MarkTakenError:
+                time.sleep(random.uniform(0.005, 0.05) * min(attempt + 1, 10))
+                continue
+            return Appended(fresh.height, changes.height - fresh.height, commit.version)
+        raise MarkTakenError(f"{DEVICE_ALERTS.name}: other writers of the same alerts were first {_ATTEMPTS} times")
+
+    def _known(self, changes: pl.DataFrame) -> list[str]:
+        """Those of the changes that the log holds: written since their earliest moment, less some days."""
+        table = self.lake.table(DEVICE_ALERTS)
+        files = table.files()
+        moments = changes.select(pl.min_horizontal("changed_at", "first_detected_at", "alert_created_at").min())
+        since: datetime | None = moments.item()
+        if since is not None:
+            files = [f for f in files if f.last is None or f.last >= since - LOOK_BACK]
+        self._held = {f.path: self._held.get(f.path) or self._changes_of(f) for f in files}
+        wanted = set(changes["change_id"])
+        return sorted(set().union(*(wanted & held for held in self._held.values())))
+
+    def _changes_of(self, file: TableFile) -> frozenset[str]:
+        rows = self.lake.table(DEVICE_ALERTS).scan_files([file]).select("change_id").collect(engine="in-memory")
+        return frozenset(rows["change_id"])
+
+
+def append_changes(lake: Lake, changes: pl.DataFrame) -> Appended:
+    """Append changes exactly once. Who appends often keeps an AlertLog instead."""
+    return AlertLog(lake).append(changes)
+
+
+def read_log(lake: Lake, version: int | None = None) -> pl.DataFrame:
+    """The whole log; each change once."""
+    return lake.table(DEVICE_ALERTS).read(version=version)
+
+
+def current_board(lake: Lake) -> pl.DataFrame:
+    """The alerts as the log tells of them now, published or not."""
+    return fold(read_log(lake))
+
+
+def escalate_overdue(lake: Lake, now: datetime, actor: str = BATCH) -> Appended:
+    """Mark the alerts that nobody took in time; those at the first level go to the second."""
+    return append_changes(lake, escalations(current_board(lake), now, actor))
+
+
+def board_is_current(lake: Lake) -> bool:
+    """Whether the published board tells all that the log does."""
+    published = lake.table(ALERT_BOARD).transaction_version(FOLDED) or 0
+    return published >= lake.table(DEVICE_ALERTS).version
+
+
+def publish_board(lake: Lake) -> Published:
+    """Fold the log and publish it as alert_board; only days on which an alert changed are written.
+
+    The board is marked with the log's version: an older fold never takes the place of a newer one.
+    """
+    board = lake.table(ALERT_BOARD)
+    log_version = lake.table(DEVICE_ALERTS).version
+    if (board.transaction_version(FOLDED) or 0) >= log_version:
+        return Published(sum(f.rows for f in board.files()), 0, log_version, board.version)
+    alerts = fold(read_log(lake, log_version))
+    told = {"log_version": str(log_version), "alerts": str(alerts.height)}
+    try:
+        commit = board.replace_changed_days(alerts, (FOLDED, log_version), told)
+    except MarkTakenError:  # somebody published as much or more meanwhile
+        return Published(sum(f.rows for f in board.files()), 0, log_version, board.version)
+    return Published(alerts.height, commit.files, log_version, commit.version)
+
+
+def _locks(changes: pl.DataFrame) -> list[str]:
+    """The marks that stand for the alerts: a share of all alerts each."""
+    return sorted({f"alerts:{zlib.crc32(alert.encode()) % _LOCKS}" for alert in changes["alert_id"].unique()})
+
+
+def _told(changes: pl.DataFrame) -> dict[str, str]:
+    """What the commit says about itself, for those who report it."""
+
+    def counts(name: str, rows: Iterable[str]) -> dict[str, int]:
+        return dict(pl.Series(name, rows, dtype=pl.String).value_counts().sort(name).iter_rows())
+
+    summary = {
+        "written": changes.height,
+        "by_change": counts("change", changes["change"]),
+        "by_actor": counts("actor", changes["actor"].str.split(":").list.first()),
+        "by_rule": counts("rule", changes.filter(pl.col("change") == "created")["rule"].drop_nulls()),
+        "newest": changes["changed_at"].max().isoformat(),  # type: ignore[union-attr]
+    }
+    told = {CHANGES_KEY: json.dumps(summary)}
+    streamed = changes.filter(pl.col("actor") == STREAM)
+    if streamed.height:
+        alerts = streamed.filter(pl.col("change") == "created")
+        silent = int(alerts["suppressed"].sum() or 0)
+        told[STREAM_KEY] = json.dumps({"written": alerts.height, "suppressed": silent})
+    return told

@@ -1,0 +1,1 @@
+"""Tests of refrig_assets.alerting."""
