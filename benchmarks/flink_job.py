@@ -75,14 +75,14 @@ SELECT *, LAG(evaporator, 1) OVER w AS evaporator_1, LAG(evaporator, 2) OVER w A
 FROM (
   SELECT device_id, event_time, readings.current_compressor AS amperes, readings.vibration_compressor AS vibration,
     readings.pressure_low_side AS pressure, readings.temperature_evaporator AS evaporator,
-    COALESCE(readings.current_compressor, 10) > 1 AS running, readings.defrost_cycle AS defrosting,
+    COALESCE(readings.current_compressor, 10) > 1 AS turning, readings.defrost_cycle AS defrosting,
     TIMESTAMPDIFF(SECOND, TO_TIMESTAMP_LTZ(0, 3), event_time) AS at_s
   FROM `lines` WHERE device_id IS NOT NULL AND `timestamp` IS NOT NULL
 ) WINDOW w AS (PARTITION BY device_id ORDER BY event_time)
 """
 RECENT = """
 CREATE TEMPORARY VIEW recent AS
-SELECT *, MAX(pressure) OVER w AS highest, MAX(CASE WHEN running AND NOT COALESCE(defrosting, FALSE) THEN 0 ELSE 1 END)
+SELECT *, MAX(pressure) OVER w AS highest, MAX(CASE WHEN turning AND NOT COALESCE(defrosting, FALSE) THEN 0 ELSE 1 END)
   OVER w AS unsteady
 FROM steps WINDOW w AS (
   PARTITION BY device_id ORDER BY event_time RANGE BETWEEN INTERVAL '5' MINUTE PRECEDING AND CURRENT ROW)
@@ -90,7 +90,7 @@ FROM steps WINDOW w AS (
 DAY = """
 CREATE TEMPORARY VIEW a_day AS
 SELECT *, SUM(shaking) OVER w AS shaken, COUNT(shaking) OVER w AS shakes
-FROM (SELECT *, CASE WHEN running THEN vibration END AS shaking FROM recent) WINDOW w AS (
+FROM (SELECT *, CASE WHEN turning THEN vibration END AS shaking FROM recent) WINDOW w AS (
   PARTITION BY device_id ORDER BY event_time RANGE BETWEEN INTERVAL '24' HOUR PRECEDING AND CURRENT ROW)
 """
 # `usual` is the mean of the readings before this one, or null where they are less than an hour's.

@@ -1,6 +1,6 @@
 """The dataflow's source: partitions of the transport, shared out over fixed slots; rows for the judges come out.
 
-Rows land here, before they go on, and every time the dataflow keeps its state: what is kept never runs ahead of the lake.
+Rows land here, at the latest whenever the dataflow keeps its state: what is kept never runs ahead of the lake.
 """
 
 import logging

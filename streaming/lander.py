@@ -18,11 +18,10 @@ import polars as pl
 from refrig_assets.contracts.readings import DEAD_LETTER, RAW_READINGS
 from refrig_assets.lake import OUTSIDE_ERRORS, Commit, Lake, MarkTakenError, Table
 from refrig_assets.lake.commits import commits_since
+from refrig_assets.pipeline.stream_reports import RAW_KEY
 from refrig_assets.transforms.landing import Landed
 from streaming.counts import Counts
 
-STREAM_KEY = "stream"
-"""commit metadata of raw_sensor_readings"""
 _LOG = logging.getLogger(__name__)
 _WAITS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 _LOOK_BACK_COMMITS = 2000
@@ -104,9 +103,9 @@ class Lander:
 
     def _held_offsets(self, partition: str) -> frozenset[int]:
         table = self._lake.table(RAW_READINGS)
-        notes = commits_since(table, max(-1, table.version - _LOOK_BACK_COMMITS), [STREAM_KEY], _LOOK_BACK_COMMITS)
+        notes = commits_since(table, max(-1, table.version - _LOOK_BACK_COMMITS), [RAW_KEY], _LOOK_BACK_COMMITS)
         for note in reversed(notes.commits):
-            told = json.loads(note.metadata[STREAM_KEY])
+            told = json.loads(note.metadata[RAW_KEY])
             if partition in told["partitions"]:
                 return frozenset(told["held"].get(partition, ()))
         raise RuntimeError(
@@ -152,7 +151,7 @@ class Lander:
                 dead = pl.concat(self._dead)
                 self._insist(lambda: self._commit(self._lake.table(DEAD_LETTER), dead, dead_ends, None))
             rows = pl.concat(self._rows) if self._rows else RAW_READINGS.empty()
-            told = {STREAM_KEY: json.dumps(self._told(rows))}
+            told = {RAW_KEY: json.dumps(self._told(rows))}
             self._insist(lambda: self._commit(self._lake.table(RAW_READINGS), rows, ends | turns, told))
             self._count(time.perf_counter() - begun, rows)
             self._stands |= stands

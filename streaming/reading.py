@@ -1,4 +1,4 @@
-"""From blocks of lines to rows of C1, partition by partition; narrow messages wait for the rest of their row. No I/O."""
+"""From blocks of lines to rows of C1, one partition; narrow messages wait for the rest of their row. No I/O."""
 
 from collections import deque
 from dataclasses import dataclass

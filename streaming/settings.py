@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from refrig_assets.lake.files import is_local
+from refrig_assets.lake import Lake
+from refrig_assets.pipeline.stream_reports import stream_home
 
 # Changes when what is kept between runs changes its shape: an older store is set aside and made anew from the lake.
 STATE_FORMAT = 1
@@ -43,11 +44,7 @@ class StreamSettings:
     @property
     def home(self) -> Path:
         """The state directory."""
-        if self.state_dir:
-            return Path(self.state_dir)
-        if is_local(self.lake):
-            return Path(self.lake) / "_stream"
-        return Path("data/stream") / hashlib.sha256(self.lake.encode()).hexdigest()[:12]
+        return stream_home(Lake(self.lake, self.storage_options), self.state_dir)
 
     @property
     def recovery_dir(self) -> Path:

@@ -6,7 +6,7 @@ COMMANDS = {
     "demo": ("refrig_assets.cli.demo:demo", "A whole fleet on this machine: simulated, landed, cleaned, in the UI."),
     "simulate": ("refrig_assets.cli.simulate:simulate", "Write a simulated fleet's landing files and their truth."),
     "import": ("refrig_assets.cli.importing:import_", "Bring a plant's own export into the landing directory."),
-    "stream": ("refrig_assets.cli.stream:stream", "Land messages as they come and raise CRITICAL alerts within seconds."),
+    "stream": ("refrig_assets.cli.stream:stream", "Land messages as they come, and raise CRITICAL alerts at once."),
     "status": ("refrig_assets.cli.status:status", "What is in the lake, how fresh it is, and what fails."),
     "doctor": ("refrig_assets.cli.doctor:doctor", "Whether this installation is able to run."),
 }

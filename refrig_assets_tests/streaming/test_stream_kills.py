@@ -48,7 +48,7 @@ def test_killed_at_random_moments_the_tables_are_those_of_an_undisturbed_run(tmp
     for _ in range(KILLS):
         for minute in (next(minutes), next(minutes)):
             spool.append(minute_of(NAMES, minute), segment=1 + minute // 20)
-        wait_until(lambda: len(children(stream.pid)) == processes, "the workers are there")
+        wait_until(lambda pid=stream.pid: len(children(pid)) == processes, "the workers are there")
         time.sleep(rng.random() * 2.5)  # from before the first read to after some commits
         workers = children(stream.pid)
         if rng.random() < 0.6 and workers:

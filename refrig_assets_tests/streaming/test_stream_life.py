@@ -163,7 +163,7 @@ def test_partitions_come_and_go(tmp_path: Path, spool: Spool, own_lake: Lake) ->
         wait_until(lambda: rows(own_lake) > 40, "the first partitions land")
         (spool.path / "p2").rename(moved)
         more = Spool(tmp_path / "more")
-        more.append([line for line in minute_of(["dev-new"], 7)])
+        more.append(minute_of(["dev-new"], 7))
         shutil.move(more.path / "p0", spool.path / "late-7")
         wait_until(lambda: _has(own_lake, "dev-new"), "the new partition lands")
     assert run_to_end(chosen) == 0  # with one gone of which it remembers the position

@@ -268,7 +268,8 @@ def test_of_three_blocks_the_rows_of_the_first_are_done_with_the_second() -> Non
     blocks = [[narrow("humidity", n, f"dev-{n}"), narrow("superheat", n, f"dev-{n}")] for n in range(3)]
     held, offset, rows = None, 0, []
     for number, block in enumerate(blocks):
-        landed = land_messages(read_lines(lines(block), offset), ARRIVAL, held, hold_from=None if number == 2 else offset)
+        hold_from = None if number == 2 else offset
+        landed = land_messages(read_lines(lines(block), offset), ARRIVAL, held, hold_from=hold_from)
         held, offset = landed.held, offset + len(lines(block))
         rows.append(landed.raw["device_id"].to_list())
     assert rows == [[], ["dev-0"], ["dev-1", "dev-2"]]
