@@ -23,6 +23,7 @@ from refrig_assets.lake.files import is_local
 from streaming.lock import StreamLock
 from streaming.settings import StreamSettings
 from streaming.status import Status
+from streaming.transports.opening import open_transport
 from streaming.worker import EXIT_ANOTHER_STREAM, EXIT_STOPPED_WAITING, STOP, Orders
 
 _LOG = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ _RESTART_WAITS_S = (0.2, 1.0, 2.0, 5.0, 10.0)
 _FUTILE_STARTS = 3
 _STOP_PATIENCE_S = 60.0
 _HEARTBEAT_EVERY_S = 5.0
+_BROKER_PATIENCE_S = 15.0
 
 
 class StreamFailedError(RuntimeError):
@@ -54,6 +56,7 @@ class Supervisor:
             if is_local(self.settings.lake) and home != Path(self.settings.lake) / "_stream":
                 locks.append(StreamLock(Path(self.settings.lake) / "_stream" / "lock").take())
             self._check_lake()
+            self._check_source()
             self._prepare_recovery()
             with self._heart():
                 self._keep_running([lock.handle for lock in locks])
@@ -71,6 +74,25 @@ class Supervisor:
             )
         if not lake.table(DEVICE_REGISTRY).files():
             _LOG.warning("the registry is empty: rows land, no device is judged until devices are registered")
+
+    def _check_source(self) -> None:
+        """Before reading to the end: what cannot be reached would look as if all of it had been read."""
+        if not self.settings.until_eof:
+            return
+        transport = open_transport(self.settings.source, self.settings.source_options)
+        if self.settings.source_name != "kafka":
+            if not transport.partitions():
+                _LOG.warning("%s holds no partitions: there is nothing to read", self.settings.source)
+            return
+        patience_ends = time.monotonic() + _BROKER_PATIENCE_S
+        while not transport.partitions() and not self.stopping.wait(0.2):
+            if time.monotonic() > patience_ends:
+                raise StreamFailedError(
+                    f"{self.settings.source.partition('?')[0]} cannot be read to its end: within "
+                    f"{_BROKER_PATIENCE_S:.0f} s the broker has told of no partition. Check that it runs and can be "
+                    "reached from here, that the topic exists and may be read, and start again; without --until-eof "
+                    "the stream waits for it."
+                )
 
     # -- the recovery store ------------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ DEFAULT_PORT = 9464
               "none with --until-eof]")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address these are served on.")
 @click.option("--state-dir", default="", metavar="DIR",
-              help="Where lock, recovery store and heartbeat live.  [default: in a local lake, or data/stream]")  # fmt: skip
+              help="Where lock, recovery store and heartbeat live.  [default: the lake, or data/stream]")  # fmt: skip
 @json_option
 @debug_option
 def stream(

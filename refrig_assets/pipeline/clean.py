@@ -1,13 +1,10 @@
 """One clean hour: raw rows in; clean, quarantine and dead-letter rows out, with accounts of every row."""
 
 import json
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import pairwise
 
-import numpy as np
 import polars as pl
 
 from refrig_assets.contracts.bookkeeping import DEVICE_HOURS
@@ -36,7 +33,6 @@ from refrig_assets.transforms.clean import CleanContext, Cleaned, clean_readings
 from refrig_assets.transforms.gaps import changed_history, device_hours, hours_touched
 
 FILE_ROWS = 1_000_000
-_WRITERS = 2
 _RAW_NEEDED = [c for c in RAW_READINGS.columns if c != "_partition_key"]
 
 
@@ -75,12 +71,12 @@ def clean_hour(lake: Lake, hour: datetime) -> CleanReport:
     del raw, mine
     cleaned = clean_readings(holder.pop(), context)
     watch.lap("rules")
-    report = _report(cleaned, hour)
-    heard = device_hours(cleaned.clean, hour)
+    report = CleanReport(hour, cleaned.accounts)
+    files, heard = _write_parts(lake, cleaned, report)
     report.devices = heard.height
+    watch.lap("parts")
     _tell_later_hours(lake, hour, heard, context.registry)
-    watch.lap("account")
-    _write(lake, hour, cleaned, heard, report)
+    _write(lake, hour, cleaned, heard, files, report)
     flags = {f"flag:{flag}": rows for flag, rows in report.flags.items()}
     others = {
         EVENT_HOUR: report.rows_by_event_hour,
@@ -93,21 +89,47 @@ def clean_hour(lake: Lake, hour: datetime) -> CleanReport:
     return report
 
 
-def _report(cleaned: Cleaned, hour: datetime) -> CleanReport:
-    rows = pl.concat([cleaned.clean.select("quality_flags"), cleaned.quarantine.select("quality_flags")])
+def _write_parts(lake: Lake, cleaned: Cleaned, report: CleanReport) -> tuple[list[DataFile], pl.DataFrame]:
+    """Files of the clean rows, some devices at a time, not committed yet; and who was heard in them.
+
+    Rows of the hour itself lie by device; rows of other hours apart, so that readers skip what they do not need.
+    """
+    table, hour = lake.table(CLEAN_READINGS), report.hour
+    in_hour = pl.col("timestamp_utc").is_between(hour, hour + HOUR, closed="left")
+
+    def write(number: int, part: pl.DataFrame) -> tuple[list[DataFile], pl.DataFrame]:
+        own = part.select(in_hour).to_series()
+        whole = bool(own.all())
+        files = table.write_files(part if whole else part.filter(own), f"h{hour:%H}-{number:03d}")
+        return files, part.clear() if whole else part.filter(~own)
+
+    heard, written = [device_hours(CLEAN_READINGS.empty(), hour)], []
+    _account_flags(report, cleaned.quarantine)
+    with ThreadPoolExecutor(1) as pool:  # one part is written while the next is put together
+        for number, part in enumerate(cleaned.parts(FILE_ROWS)):
+            written.append(pool.submit(write, number, part))
+            heard.append(device_hours(part, hour))
+            _account_flags(report, part)
+            _account_hours(report, part)
+            if number:
+                wait([written[number - 1]])  # no more than two parts are in memory
+    done = [future.result() for future in written]
+    late = pl.concat([CLEAN_READINGS.empty(), *(rest for _, rest in done)])
+    files = [file for files, _ in done for file in files] + table.write_files(late, f"h{hour:%H}-late")
+    return files, pl.concat(heard)
+
+
+def _account_flags(report: CleanReport, rows: pl.DataFrame) -> None:
     flagged = rows.filter(pl.col("quality_flags").list.len() > 0)["quality_flags"].explode().value_counts()
-    event_hours = (
-        cleaned.clean.group_by(pl.col("timestamp_utc").dt.truncate("1h"))
-        .agg(pl.len(), ROWS_MARK.alias("mark"))
-        .sort("timestamp_utc")
-    )
-    return CleanReport(
-        hour=hour,
-        accounts=cleaned.accounts,
-        flags=dict(sorted(flagged.iter_rows())),
-        rows_by_event_hour={h: rows for h, rows, _ in event_hours.iter_rows()},
-        marks_by_event_hour={h: mark for h, _, mark in event_hours.iter_rows()},
-    )
+    for flag, count in flagged.sort("quality_flags").iter_rows():
+        report.flags[flag] = report.flags.get(flag, 0) + count
+
+
+def _account_hours(report: CleanReport, rows: pl.DataFrame) -> None:
+    by_hour = rows.group_by(pl.col("timestamp_utc").dt.truncate("1h")).agg(pl.len(), ROWS_MARK.alias("mark"))
+    for hour, count, mark in by_hour.sort("timestamp_utc").iter_rows():
+        report.rows_by_event_hour[hour] = report.rows_by_event_hour.get(hour, 0) + count
+        report.marks_by_event_hour[hour] = report.marks_by_event_hour.get(hour, 0) + mark
 
 
 def _tell_later_hours(lake: Lake, hour: datetime, heard: pl.DataFrame, registry: pl.DataFrame) -> None:
@@ -125,7 +147,9 @@ def _tell_later_hours(lake: Lake, hour: datetime, heard: pl.DataFrame, registry:
     write_marks(lake, CLEAN_READINGS.name, HISTORY, hour, touched)
 
 
-def _write(lake: Lake, hour: datetime, cleaned: Cleaned, heard: pl.DataFrame, report: CleanReport) -> None:
+def _write(
+    lake: Lake, hour: datetime, cleaned: Cleaned, heard: pl.DataFrame, files: list[DataFile], report: CleanReport
+) -> None:
     """Replace the hour in every table it has rows in."""
     states = lake.table(DEVICE_HOURS)
     states.replace_hour(hour, states.write_files(heard, f"h{hour:%H}"))
@@ -139,40 +163,8 @@ def _write(lake: Lake, hour: datetime, cleaned: Cleaned, heard: pl.DataFrame, re
     quarantine = lake.table(QUARANTINE_READINGS)
     quarantine.replace_hour(hour, quarantine.write_files(cleaned.quarantine, f"h{hour:%H}"))
     clean = lake.table(CLEAN_READINGS)
-    commit = clean.replace_hour(
-        hour, _clean_files(lake, hour, cleaned.clean), {"accounts": json.dumps(report.accounts)}
-    )
+    commit = clean.replace_hour(hour, files, {"accounts": json.dumps(report.accounts)})
     report.bytes, report.version = commit.bytes, commit.version
-
-
-def _clean_files(lake: Lake, hour: datetime, clean: pl.DataFrame) -> list[DataFile]:
-    """Rows of the hour itself, by device; rows of other hours apart, so that readers skip what they do not need."""
-    table = lake.table(CLEAN_READINGS)
-    in_hour = pl.col("timestamp_utc").is_between(hour, hour + HOUR, closed="left")
-
-    def write(numbered: tuple[int, pl.DataFrame]) -> tuple[list[DataFile], pl.DataFrame]:
-        number, part = numbered
-        own = part.select(in_hour).to_series()
-        whole = bool(own.all())
-        files = table.write_files(part if whole else part.filter(own), f"h{hour:%H}-{number:03d}")
-        return files, part.clear() if whole else part.filter(~own)
-
-    with ThreadPoolExecutor(_WRITERS) as pool:  # one compresses while the other waits for its disk
-        written = list(pool.map(write, enumerate(_parts(clean))))
-    late = pl.concat([clean.clear(), *(rest for _, rest in written)])
-    return [file for files, _ in written for file in files] + table.write_files(late, f"h{hour:%H}-late")
-
-
-def _parts(clean: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Slices of about FILE_ROWS rows, never cut within a device."""
-    device = clean["device_id"]
-    starts = (device != device.shift(1)).fill_null(True).arg_true().to_numpy()
-    wanted = np.arange(FILE_ROWS, clean.height, FILE_ROWS)
-    at = np.searchsorted(starts, wanted)
-    cuts = [0, *dict.fromkeys(starts[at[at < len(starts)]].tolist()), clean.height]
-    for first, last in pairwise(cuts):
-        if last > first:
-            yield clean[first:last]
 
 
 def _silent_letters(silent: pl.DataFrame) -> pl.DataFrame:

@@ -1,7 +1,10 @@
 """The rules of C2: raw rows of one hour in, clean, quarantined and dead rows out. Frames only: no I/O, no clock."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -34,8 +37,6 @@ _FLAG_LISTS = pl.Series(
 _THEN_FIRST = ("timestamp_ingested", "timestamp_device", "device_id", *SENSOR_NAMES)
 _RANGES = {s.name: (s.low, s.high) for s in NUMERIC_SENSORS}
 _NEGATIVE = {"superheat": NEGATIVE_SUPERHEAT, "subcooling": NEGATIVE_SUBCOOLING}
-# Wide columns are moved a few at a time: enough for every core, few enough to bound memory.
-_MOVED_AT_ONCE = 4
 _EMPTY_HASHES: Hashes = np.empty(0, dtype=np.int64)
 
 
@@ -52,25 +53,43 @@ class CleanContext:
     """sorted hashes of this hour's events that a later hour holds again"""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Cleaned:
-    """Where every raw row of the hour went; `accounts` adds up."""
+    """Where every raw row of the hour went; `accounts` adds up. The clean rows are put together part by part."""
 
-    clean: pl.DataFrame
     quarantine: pl.DataFrame
     all_null: pl.DataFrame
     raw_rows: int
     duplicate_rows: int
+    judged: pl.DataFrame
+    """the clean rows' number in raw, device, time and flags, in the order of device and time"""
+    _raw: pl.DataFrame
+    _devices: pl.DataFrame
 
     @property
     def accounts(self) -> dict[str, int]:
         return {
             "raw": self.raw_rows,
-            "clean": self.clean.height,
+            "clean": self.judged.height,
             "duplicate": self.duplicate_rows,
             "quarantined": self.quarantine.height,
             "dead_letter": self.all_null.height,
         }
+
+    def parts(self, rows: int) -> Iterator[pl.DataFrame]:
+        """The clean rows in slices of about so many, never cut within a device."""
+        device = self.judged["device"]
+        starts = (device != device.shift(1)).fill_null(True).arg_true().to_numpy()
+        at = np.searchsorted(starts, np.arange(rows, len(device), rows))
+        cuts = [0, *dict.fromkeys(starts[at[at < len(starts)]].tolist()), len(device)]
+        for first, last in pairwise(cuts):
+            if last > first:
+                yield _assemble(self._raw, self.judged[first:last], self._devices)
+
+    @cached_property
+    def clean(self) -> pl.DataFrame:
+        """All clean rows in one frame."""
+        return _assemble(self._raw, self.judged, self._devices)
 
 
 def clean_readings(raw: pl.DataFrame, context: CleanContext) -> Cleaned:
@@ -78,7 +97,7 @@ def clean_readings(raw: pl.DataFrame, context: CleanContext) -> Cleaned:
 
     Rows are judged by narrow columns in the order of device and time; the wide ones are moved once, at the end.
     """
-    raw_rows = raw.height
+    raw = _in_one_piece(raw)
     # What does not need each other runs side by side: Polars and NumPy let go of the interpreter.
     with ThreadPoolExecutor(2) as pool:
         copies = pool.submit(_duplicates, raw, context)
@@ -103,10 +122,20 @@ def clean_readings(raw: pl.DataFrame, context: CleanContext) -> Cleaned:
     quarantine = _assemble(raw, rows.filter(unknown), devices)
     all_null = _assemble(raw, rows.filter(silent), devices)
     kept = rows if not (unknown | silent).any() else rows.filter(~(unknown | silent))
-    duplicates = raw_rows - rows.height
-    holder = [raw]
-    del raw  # the hour of a large fleet is a gigabyte: the last step lets go of columns as it moves them
-    return Cleaned(_assemble(holder.pop(), kept, devices), quarantine, all_null, raw_rows, duplicates)
+    return Cleaned(quarantine, all_null, raw.height, raw.height - rows.height, kept, raw, devices)
+
+
+def _in_one_piece(raw: pl.DataFrame) -> pl.DataFrame:
+    """Gathering from the many chunks of row groups takes ten times as long. Few columns at a time, to bound memory."""
+    columns = raw.get_columns()
+    del raw
+
+    def join(number: int) -> None:
+        columns[number] = columns[number].rechunk()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(join, range(len(columns))))
+    return pl.DataFrame(columns)
 
 
 def _devices(context: CleanContext, heard: pl.Series) -> tuple[pl.DataFrame, pl.Series]:
@@ -212,17 +241,11 @@ def _assemble(raw: pl.DataFrame, rows: pl.DataFrame, devices: pl.DataFrame) -> p
         "timestamp_utc": rows["timestamp_utc"],
     }
     flags, nulls = rows["flags"].to_numpy().copy(), np.zeros(rows.height, dtype=np.int32)
-    wanted = ["event_id", *SENSOR_NAMES, "timestamp_ingested"]
-    for start in range(0, len(wanted), _MOVED_AT_ONCE):
-        names = wanted[start : start + _MOVED_AT_ONCE]
-        moved = raw.select(names).rechunk()[
-            rows["row"]
-        ]  # from the chunks of many row groups it takes ten times as long
-        raw = raw.drop(names)
-        for name in names:
-            columns[name] = _in_range(moved[name], flags) if name in _RANGES else moved[name]
-            if name in SENSOR_BIT and columns[name].null_count():
-                nulls += columns[name].is_null().to_numpy()
+    moved = raw.select("event_id", *SENSOR_NAMES, "timestamp_ingested")[rows["row"]]
+    for name in moved.columns:
+        columns[name] = _in_range(moved[name], flags) if name in _RANGES else moved[name]
+        if name in SENSOR_BIT and columns[name].null_count():
+            nulls += columns[name].is_null().to_numpy()
     columns["quality_flags"] = _FLAG_LISTS.gather(pl.Series(flags))
     columns["sensor_null_count"] = pl.Series(nulls)
     return pl.DataFrame({name: columns[name] for name in CLEAN_READINGS.columns})
