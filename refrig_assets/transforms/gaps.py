@@ -21,26 +21,21 @@ NO_HISTORY = DEVICE_HOURS.empty()
 
 
 def device_hours(clean: pl.DataFrame, hour: datetime) -> pl.DataFrame:
-    """Who was heard in the hour and with which sensors: what later hours find gaps by."""
-    bits = [pl.col(name).is_not_null().any().cast(pl.Int32) * bit for name, bit in SENSOR_BIT.items()]
-    return (
-        clean.lazy()
-        .group_by("device_id")
-        .agg(
-            pl.col("timestamp_utc").min().alias("first_reading"),
-            pl.col("timestamp_utc").max().alias("last_reading"),
-            pl.sum_horizontal(bits).cast(pl.Int32).alias("sensors_reported"),
-        )
-        .select(
-            pl.lit(hour).cast(pl.Datetime("us", "UTC")).alias("hour"),
-            "device_id",
-            "first_reading",
-            "last_reading",
-            "sensors_reported",
-        )
-        .sort("device_id")
-        .collect()
-    )
+    """Who was heard in the hour and with which sensors: what later hours find gaps by. Rows lie by device."""
+    if clean.is_empty():
+        return NO_HISTORY.clone()
+    device = clean["device_id"]
+    starts = (device != device.shift(1)).fill_null(True).arg_true()
+    at, first = clean["timestamp_utc"].dt.epoch("us").to_numpy(), starts.to_numpy()
+    return pl.DataFrame(
+        {
+            "hour": pl.Series([hour], dtype=NO_HISTORY.schema["hour"]).new_from_index(0, len(starts)),
+            "device_id": device.gather(starts),
+            "first_reading": pl.Series(np.minimum.reduceat(at, first)).cast(NO_HISTORY.schema["first_reading"]),
+            "last_reading": pl.Series(np.maximum.reduceat(at, first)).cast(NO_HISTORY.schema["last_reading"]),
+            "sensors_reported": pl.Series(np.bitwise_or.reduceat(reported_bits(clean), first)),
+        }
+    ).sort("device_id")
 
 
 def reported_bits(rows: pl.DataFrame) -> Bits:
