@@ -55,7 +55,7 @@ CREATE TABLE registry (
   temperature_rise_c_per_min DOUBLE,
   known_since AS TO_TIMESTAMP_LTZ(0, 3), WATERMARK FOR known_since AS known_since,
   PRIMARY KEY (device_id) NOT ENFORCED
-) WITH ('connector' = 'filesystem', 'path' = '{registry}', 'format' = 'csv')
+) WITH ('connector' = 'filesystem', 'path' = '{registry}', 'format' = 'csv', 'csv.null-literal' = 'null')
 """
 ROWS = f"""
 CREATE TABLE landed (
@@ -141,6 +141,7 @@ def environment(parallelism: int, checkpoint_s: int) -> TableEnvironment:
     for key, value in {
         "parallelism.default": str(parallelism),
         "execution.checkpointing.interval": f"{checkpoint_s} s",
+        "restart-strategy.type": "none",
         "pipeline.object-reuse": "true",
         "table.local-time-zone": "UTC",
         "taskmanager.numberOfTaskSlots": str(parallelism),
@@ -156,7 +157,7 @@ def loosest(registry: Path) -> dict[str, float]:
     """The limits that no reading keeps which breaks its own device's."""
     rows = [line.split(",") for line in registry.read_text().splitlines()]
     current, vibration, drop, rise = (
-        min((float(row[column]) for row in rows if row[column]), default=1e9) for column in range(1, 5)
+        min((float(row[column]) for row in rows if row[column] != "null"), default=1e9) for column in range(1, 5)
     )
     return {"least_current": current, "least_vibration": vibration, "least_drop": drop, "least_rise": rise}
 

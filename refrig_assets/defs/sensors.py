@@ -19,6 +19,7 @@ from refrig_assets.pipeline.pending import Waiting, stale, stale_days, unlanded
 from refrig_assets.pipeline.registry import hours_to_release
 from refrig_assets.pipeline.sources import content_of
 from refrig_assets.pipeline.stream_reports import read_heartbeat
+from refrig_assets.pipeline.streamed import account_streamed
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 # A run starts in seconds but holds the tables' pools: very long ranges are cut.
@@ -66,6 +67,7 @@ def late_data(
     context: dg.SensorEvaluationContext, lake: LakeResource, clock: ClockResource
 ) -> dg.SensorResult | dg.SkipReason:
     """Make again just those hours and days that late rows, late files or duplicates have made stale."""
+    account_streamed(lake.lake)
     clean, features = stale(lake.lake, clock.now)
     closed = clock.now.replace(minute=0, second=0, microsecond=0)
     clean = Waiting({h: why for h, why in clean.hours.items() if h < closed})

@@ -37,7 +37,7 @@ _WIRE: dict[str, pl.DataType] = {**_TEXTS, "readings": pl.Struct(_READINGS)}
 _LENIENT: dict[str, pl.DataType] = {**_TEXTS, "readings": pl.Struct(dict.fromkeys(SENSOR_NAMES, pl.String()))}
 _MESSAGE: dict[str, pl.DataType] = {**_WIRE, "offset": pl.Int64()}
 _REFUSED = (pl.exceptions.ComputeError, pl.exceptions.SchemaError, pl.exceptions.InvalidOperationError)
-_ALONE = 8  # lines left in a refused block when looking at each is cheaper than cutting again
+_ALONE = 256  # lines left in a refused block when looking at each is cheaper than cutting again, be one bad or all
 _PIECES = 16
 # Half a surrogate pair is no text; Polars would read it as NUL.
 _SURROGATES = (b"\\ud", b"\\uD")
