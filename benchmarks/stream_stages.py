@@ -160,7 +160,7 @@ def _cpu_s() -> float:
     return sum(u.ru_utime + u.ru_stime for u in used)
 
 
-def limit(folder: str, target: str, _: str) -> dict[str, Any]:
+def limit(folder: str, target: str) -> dict[str, Any]:
     """Polars parses the same lines in blocks and writes the same columns as Parquet: nothing can go below.
 
     Nothing is set aside, judged, looked up, committed or kept.

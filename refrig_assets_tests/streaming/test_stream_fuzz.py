@@ -1,4 +1,4 @@
-"""A million messages that went wrong on their way: the stream goes on, and each is a row, part of one, or a dead letter."""
+"""A million messages that went wrong on their way: each is a row, part of one, or a dead letter; the stream goes on."""
 
 import base64
 import json
