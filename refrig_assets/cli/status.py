@@ -1,5 +1,6 @@
 """`refrig status`: the lake's state and what Dagster says fails. The lake's part is `pipeline/status.py`."""
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,7 @@ def status(
     from refrig_assets.pipeline.status import lake_status
 
     at = as_of or now()
-    lake = lake_status(open_lake(lake_uri), at, landing)
+    lake = lake_status(open_lake(lake_uri), at, landing, os.environ.get("REFRIG_STREAM_STATE", ""))
     instance = read_instance(at)
     errors = lake.errors + [f"check {c.says}" for c in instance.failed_checks if c.severe]
     errors += [f"run {r.says}" for r in instance.failed_runs]
@@ -82,6 +83,8 @@ def _show(lake: "LakeStatus") -> None:
         click.echo(f"! {table}: {len(hours):,} hours wait to be made")
         for hour, why in list(hours.items())[:_SHOWN]:
             click.echo(f"    {hour:%Y-%m-%d %H:00}  {why[:100]}")
+    if lake.stream is not None:
+        click.echo(f"{'✓' if lake.stream.passed else '✗'} stream: {lake.stream.says}")
     if lake.dead_letters_24h:
         told: dict[str, Any] = lake.dead_letters_24h
         click.echo(f"Dead letters of the last 24 h: {', '.join(f'{n:,} {why}' for why, n in told.items())}")

@@ -12,9 +12,12 @@ from refrig_assets.contracts.base import Contract
 from refrig_assets.contracts.features import DEVICE_FEATURES, HOURLY_WINDOWS_MIN
 from refrig_assets.contracts.readings import CLEAN_READINGS, DEAD_LETTER, RAW_READINGS
 from refrig_assets.lake import HOUR, OUTSIDE_ERRORS, Lake, LakeUnavailableError, TableFile
+from refrig_assets.monitoring.findings import Finding
 from refrig_assets.monitoring.freshness import describe, judge_age
+from refrig_assets.monitoring.stream import CHECK, stream_finding
 from refrig_assets.pipeline.hours import floor_hour
 from refrig_assets.pipeline.pending import stale, unlanded
+from refrig_assets.pipeline.stream_reports import last_stream_commit, read_heartbeat, stream_home
 
 DAY = timedelta(days=1)
 # What must hold rows once the table before it does.
@@ -46,19 +49,24 @@ class LakeStatus:
     waiting: dict[str, dict[datetime, str]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     dead_letters_24h: dict[str, int] = field(default_factory=dict)
+    stream: Finding | None = None
 
     @property
     def errors(self) -> list[str]:
-        return [f"{t.table}: {t.says}" for t in self.tables if t.level == "error"]
+        found = [f"{t.table}: {t.says}" for t in self.tables if t.level == "error"]
+        if self.stream is not None and not self.stream.passed:
+            found.append(f"stream: {self.stream.says}")
+        return found
 
     def as_dict(self) -> dict[str, Any]:
         waiting = {t: {h.isoformat(): why for h, why in hours.items()} for t, hours in self.waiting.items()}
         tables = [vars(t) for t in self.tables]
         return {"uri": self.uri, "at": self.at, "tables": tables, "waiting": waiting, "missing_tables": self.missing,
-                "dead_letters_24h": self.dead_letters_24h}  # fmt: skip
+                "dead_letters_24h": self.dead_letters_24h,
+                "stream": vars(self.stream) if self.stream else None}  # fmt: skip
 
 
-def lake_status(lake: Lake, now: datetime, landing: Path | None = None) -> LakeStatus:
+def lake_status(lake: Lake, now: datetime, landing: Path | None = None, state_dir: str = "") -> LakeStatus:
     """Look at every table once. A lake that is not there, or not readable, is a LakeUnavailableError."""
     try:
         found = [(c, _look(lake, c, now)) for c in CONTRACTS]
@@ -78,8 +86,19 @@ def lake_status(lake: Lake, now: datetime, landing: Path | None = None) -> LakeS
     if missing:
         return LakeStatus(lake.uri, now, tables, missing=missing)
     return LakeStatus(
-        lake.uri, now, tables, _waiting(lake, landing, now), [], _dead_letters(lake, now - DAY, now + HOUR)
-    )
+        lake.uri, now, tables, _waiting(lake, landing, now), [], _dead_letters(lake, now - DAY, now + HOUR),
+        _stream(lake, state_dir, now),
+    )  # fmt: skip
+
+
+def _stream(lake: Lake, state_dir: str, now: datetime) -> Finding | None:
+    """How the stream does, if one was ever started on this lake."""
+    beat = read_heartbeat(stream_home(lake, state_dir))
+    if beat is None:
+        return None
+    if beat.state == "stopped":  # somebody ended it: no error here, though whoever watches is told by the check
+        return Finding(CHECK, True, f"stopped {describe(now - beat.at)} ago")
+    return stream_finding(RAW_READINGS.name, beat, last_stream_commit(lake), now)
 
 
 def _look(lake: Lake, contract: Contract, now: datetime) -> TableStatus | None:
@@ -128,6 +147,7 @@ def newest_moment(contract: Contract, files: list[TableFile]) -> datetime | None
 
 
 def _dead_letters(lake: Lake, start: datetime, end: datetime) -> dict[str, int]:
-    """Dead letters of a time, by reason, most frequent first."""
-    counts = lake.table(DEAD_LETTER).scan(start, end).group_by("reason").agg(pl.len()).collect()
+    """Dead letters of a time, by reason without its particulars, most frequent first."""
+    kind = pl.col("reason").str.replace(r"(:? line \d+ column .*| at byte \d+|: .*)$", "")
+    counts = lake.table(DEAD_LETTER).scan(start, end).group_by(kind).agg(pl.len()).collect()
     return dict(counts.sort(["len", "reason"], descending=[True, False]).head(10).iter_rows())

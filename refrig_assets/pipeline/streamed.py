@@ -14,7 +14,7 @@ ACCOUNTED = "streamed"
 
 
 def account_streamed(lake: Lake) -> list[datetime]:
-    """Count again the hours that stream commits touched since the last time. Killed half-way, they are counted again."""
+    """Count again the hours that stream commits touched since the last time. Killed half-way, it does so anew."""
     accounts = lake.table(HOUR_ACCOUNTS)
     before = accounts.transaction_version(ACCOUNTED) or 0
     raw = lake.table(RAW_READINGS)
@@ -22,9 +22,8 @@ def account_streamed(lake: Lake) -> list[datetime]:
     upto = before
     while upto < raw.version:
         notes = commits_since(raw, upto, [RAW_KEY])
-        hours |= {
-            datetime.fromisoformat(h) for n in notes.commits for h in json.loads(n.metadata[RAW_KEY])["rows_by_hour"]
-        }
+        for note in notes.commits:
+            hours |= {datetime.fromisoformat(h) for h in json.loads(note.metadata[RAW_KEY])["rows_by_hour"]}
         upto = notes.upto
     for hour in sorted(hours):
         count_raw(lake, hour)
