@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export DAGSTER_HOME ?= $(CURDIR)/data/dagster
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test dev bench lint docs clean
+.PHONY: help install demo test dev bench soak lint docs clean
 
 help: ## what there is to do
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -36,6 +36,10 @@ dev: $(READY) ## the Dagster UI on this project, live reload
 
 bench: $(READY) ## the benchmarks, at full size (ARGS=--quick for a first look)
 	$(BIN)/python -m benchmarks.batch $(ARGS)
+	$(BIN)/python -m benchmarks.stream $(ARGS)
+
+soak: $(READY) ## a simulated week of 100,000 devices through the stream: does its memory stay flat (ARGS=--devices=20000)
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 docs: $(READY) ## the generated documents
 	$(BIN)/python -m refrig_assets.contracts.document

@@ -75,7 +75,7 @@ def run_flink(lines: Path, registry: Path, out: Path) -> FlinkRun:
     wanted = ("device_id", "current_threshold_a", "vibration_baseline_mm_s", "pressure_drop_fraction")
     rows = pl.read_parquet(registry).filter(pl.col("status") == "active")
     rows.select(*wanted, "temperature_rise_c_per_min").write_csv(limits, include_header=False, null_value="null")
-    command = [python, JOB, "--lines", lines, "--registry", limits, "--out", out]
+    command: list[str | Path] = [python, JOB, "--lines", lines, "--registry", limits, "--out", out]
     memory = {"JVM_ARGS": f"-Xmx{MEMORY} -XX:+UseParallelGC", "PYTHONPATH": ""}  # throughput, not short pauses
     text, peak = run_child(command, environment=memory)
     return FlinkRun(json.loads(text.splitlines()[-1]), out / "alerts", peak)

@@ -10,6 +10,8 @@ Rows and alerts go to CSV files: Flink writes Parquet only with flink-sql-parque
 import argparse
 import json
 import os
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -135,12 +137,14 @@ FROM `lines` WHERE device_id IS NOT NULL AND `timestamp` IS NOT NULL
 """
 
 
-def environment(parallelism: int, checkpoint_s: int) -> TableEnvironment:
-    """One process, state on the heap, files committed as often as our stream commits."""
+def environment(parallelism: int, checkpoint_s: int, checkpoints: Path) -> TableEnvironment:
+    """One process, state on the heap, kept (in files) and rows committed as often as our stream does."""
     settings = Configuration()
     for key, value in {
         "parallelism.default": str(parallelism),
         "execution.checkpointing.interval": f"{checkpoint_s} s",
+        "execution.checkpointing.storage": "filesystem",
+        "execution.checkpointing.dir": checkpoints.resolve().as_uri(),
         "restart-strategy.type": "none",
         "pipeline.object-reuse": "true",
         "table.local-time-zone": "UTC",
@@ -186,6 +190,16 @@ def _cpu_s() -> float:
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
+def _give_up_after(seconds: float) -> None:
+    def give_up() -> None:
+        print(f"not done after {seconds:g} s", file=sys.stderr, flush=True)
+        os._exit(1)  # the JVM ends when its standard input does
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lines", type=Path, required=True, help="folder of NDJSON files, as many as --parallelism")
@@ -193,9 +207,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--parallelism", type=int, default=2)
     parser.add_argument("--checkpoint-s", type=int, default=15)
+    parser.add_argument("--at-most-s", type=float, default=900, help="give up after so long")
     given = parser.parse_args()
+    _give_up_after(given.at_most_s)
     began = time.perf_counter()
-    tables = environment(given.parallelism, given.checkpoint_s)
+    tables = environment(given.parallelism, given.checkpoint_s, given.out / "checkpoints")
     found = run(tables, given.lines, given.registry, given.out)
     found["with_start_s"] = time.perf_counter() - began
     found["cpu_s"] = _cpu_s()

@@ -100,6 +100,7 @@ def _limit(messages: Path, work: Path, made: Reported) -> Reported:
 
 
 def _live(work: Path, seconds: float) -> Reported:
+    """In one process, as it is sized for this rate; with devices enough that each sends once a minute."""
     folder = work / "live"
     folder.mkdir()
     try:
@@ -209,16 +210,16 @@ def main() -> None:
     parser.add_argument("--no-flink", action="store_true")
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     given = parser.parse_args()
-    usual = (QUICK_DEVICES, QUICK_MINUTES, QUICK_LIVE_SECONDS, 1) if given.quick else (DEVICES, MINUTES, LIVE_SECONDS, 3)
+    full, quick = (DEVICES, MINUTES, LIVE_SECONDS, 3), (QUICK_DEVICES, QUICK_MINUTES, QUICK_LIVE_SECONDS, 1)
     asked = (given.devices, given.minutes, given.live_seconds, given.runs)
-    devices, minutes, live_seconds, runs = (a or u for a, u in zip(asked, usual, strict=True))
+    sizes = [a or usual for a, usual in zip(asked, quick if given.quick else full, strict=True)]
+    devices, minutes, live_seconds, runs = int(sizes[0]), int(sizes[1]), float(sizes[2]), int(sizes[3])
+    with_flink = not (given.no_flink or given.quick)
     with tempfile.TemporaryDirectory(prefix="refrig-stream-") as work:
-        found = measure(
-            Path(work), int(devices), int(minutes), live_seconds, int(runs), not (given.no_flink or given.quick)
-        )
+        found = measure(Path(work), devices, minutes, live_seconds, runs, with_flink)
     figures = figures_of(found)
-    title = f"The stream: {found.made['messages']:,} messages of {devices:,} devices, and {FLEET_RATE:,.0f} a second live"
-    print_report(figures, bars_of(figures), int(runs), given.json, title=title, notes=tuple(found.notes))
+    title = f"The stream: {found.made['messages']:,} messages of {devices:,} devices; {FLEET_RATE:,.0f} a second live"
+    print_report(figures, bars_of(figures), runs, given.json, title=title, notes=tuple(found.notes))
 
 
 if __name__ == "__main__":

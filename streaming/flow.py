@@ -1,10 +1,10 @@
 """The dataflow: intake, a judge a shard, storms over all, alerts into the log. Wiring and kept state, nothing else."""
 
 import logging
-import pickle
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import bytewax.operators as op
 import polars as pl
@@ -19,20 +19,22 @@ from streaming.intake import Intake
 from streaming.judging import ShardJudge
 from streaming.lander import StoppedWaitingError
 from streaming.process import Process
+from streaming.state import Array
 from streaming.storms import Storms
 
 _LOG = logging.getLogger(__name__)
 _ALL = "fleet"
 _WAITS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 ShardRows = tuple[int, pl.DataFrame]
+Saved = dict[str, Array | list[str]]
 
 
 @dataclass
-class JudgeLogic(StatefulBatchLogic[ShardRows, pl.DataFrame, bytes | None]):
+class JudgeLogic(StatefulBatchLogic[ShardRows, pl.DataFrame, Saved | None]):
     """One shard's judge between batches."""
 
     process: Process
-    kept: bytes | None
+    kept: Saved | None
     _judge: ShardJudge | None = None
     _shard: int = -1
     _fleet_version: int = -1
@@ -56,17 +58,17 @@ class JudgeLogic(StatefulBatchLogic[ShardRows, pl.DataFrame, bytes | None]):
         if self.kept is None:
             self._judge, found = self.process.rebuilder.shard(shard)
             return found
-        self._judge = ShardJudge(self.process.fleet.now().thresholds(shard), pickle.loads(self.kept))
+        self._judge = ShardJudge(self.process.fleet.now().thresholds(shard), self.kept)
         self.kept = None
         return pl.DataFrame()
 
-    def snapshot(self) -> bytes | None:
-        """Packed at once: the judge goes on writing into its arrays."""
-        return self.kept if self._judge is None else pickle.dumps(self._judge.saved(), protocol=5)
+    def snapshot(self) -> Saved | None:
+        """A copy: the judge goes on writing into its arrays."""
+        return self.kept if self._judge is None else self._judge.saved()
 
 
 @dataclass
-class StormLogic(StatefulBatchLogic[pl.DataFrame, pl.DataFrame, bytes]):
+class StormLogic(StatefulBatchLogic[pl.DataFrame, pl.DataFrame, dict[str, Any]]):
     """The one place that sees what all shards found."""
 
     process: Process
@@ -77,8 +79,8 @@ class StormLogic(StatefulBatchLogic[pl.DataFrame, pl.DataFrame, bytes]):
         changes = self.storms.group(findings, self.process.fleet.now(), datetime.now(UTC))
         return [changes] if changes.height else [], StatefulBatchLogic.RETAIN
 
-    def snapshot(self) -> bytes:
-        return pickle.dumps(self.storms)
+    def snapshot(self) -> dict[str, Any]:
+        return self.storms.saved()
 
 
 @dataclass
@@ -137,8 +139,6 @@ def build_flow(process: Process) -> Dataflow:
     rows = op.input("intake", flow, Intake(process))
     found = op.stateful_batch("judge", rows, lambda kept: JudgeLogic(process, kept))
     together = op.map("together", found, lambda item: (_ALL, item[1]))
-    changes = op.stateful_batch(
-        "storms", together, lambda kept: StormLogic(process, pickle.loads(kept) if kept else Storms())
-    )
+    changes = op.stateful_batch("storms", together, lambda kept: StormLogic(process, Storms(kept)))
     op.output("alerts", changes, AlertSink(process))
     return flow

@@ -34,7 +34,7 @@ class StreamSettings:
     """how often rows and offsets are committed and state is kept"""
     commit_rows: int = 600_000
     """rows of one worker process that are committed without waiting"""
-    poll_every_s: float = 0.2
+    poll_every_s: float = 0.5
     block_bytes: int = 16 * 1024 * 1024
     hold_s: float = 1.0
     """how long the row of a narrow message waits for more of its messages"""

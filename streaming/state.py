@@ -133,7 +133,10 @@ class State:
 
     def saved(self, thresholds: Thresholds) -> dict[str, Array | list[str]]:
         """Plain arrays; of those mostly untouched only what is set."""
-        told: dict[str, Array | list[str]] = {_IDS: list(thresholds.device_ids), _INTERVAL: thresholds.interval_us}
+        told: dict[str, Array | list[str]] = {
+            _IDS: list(thresholds.device_ids),
+            _INTERVAL: thresholds.interval_us.copy(),
+        }
         for name, blank, _, _ in _ARRAYS:
             array = getattr(self, name)
             at = np.flatnonzero(array != blank)

@@ -166,7 +166,6 @@ class Supervisor:
         return [w.wait() for w in workers]
 
     def _start(self, number: int, addresses: list[str], version: int, handles: list[int]) -> "subprocess.Popen[str]":
-        threads = str(max(1, (os.cpu_count() or 1) // self.settings.processes))
         worker = subprocess.Popen(
             [self.python, "-m", "streaming.worker"],
             stdin=subprocess.PIPE,
@@ -174,7 +173,7 @@ class Supervisor:
             text=True,
             pass_fds=handles,
             start_new_session=True,  # a Ctrl-C reaches the supervisor alone, which stops them in order
-            env={"POLARS_MAX_THREADS": threads, **os.environ},
+            env={"POLARS_MAX_THREADS": "1", **os.environ},  # small blocks cost more in threads than they gain
         )
         orders = Orders(self.settings.to_json(), number, addresses, version)
         assert worker.stdin is not None

@@ -202,7 +202,7 @@ def judged_state(store: Path) -> dict[str, Any]:
             rows = database.execute("SELECT step_id, state_key, snap_epoch, ser_change FROM snaps").fetchall()
         for step, key, epoch, packed in rows:
             if step.endswith("judge") and packed is not None and epoch >= found.get(key, (-1, None))[0]:
-                found[key] = (epoch, pickle.loads(pickle.loads(packed)))
+                found[key] = (epoch, pickle.loads(packed))
     return {key: state for key, (_, state) in found.items()}
 
 

@@ -144,6 +144,7 @@ def test_a_broker_that_goes_and_comes_back_in_the_middle_costs_nothing(
     assert_alike(left_by(lake, chosen), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_killed_in_the_middle_each_message_lands_once(
     tmp_path: Path, kafka_broker: Broker, lake: Lake, chosen: StreamSettings, processes: int
@@ -189,6 +190,7 @@ def _followed(chosen: StreamSettings) -> set[str]:
     return set(beat(chosen)["partitions"])
 
 
+@pytest.mark.slow
 def test_reading_to_the_end_of_a_broker_that_is_away_is_an_error_and_reads_all_once_it_is_back(
     tmp_path: Path, kafka_broker: Broker, lake: Lake, chosen: StreamSettings
 ) -> None:
