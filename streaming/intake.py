@@ -38,6 +38,7 @@ class Slot(StatefulSourcePartition[Sharded, SlotState]):
         self._followed: dict[str, Followed] = {}
         self._looked_at = 0.0
         self._awake_at: datetime | None = None
+        self._answered = self._settings.source_name == "spool"
         self._turn = 0
         self._out: list[Sharded] = []
         # Every shard has a state from the first snapshot on; else what a lost one judged would be judged by nobody.
@@ -74,7 +75,9 @@ class Slot(StatefulSourcePartition[Sharded, SlotState]):
         if now - self._looked_at < _PARTITIONS_EVERY_S:
             return
         self._looked_at = now
-        for name in self._transport.partitions():
+        names = self._transport.partitions()
+        self._answered = self._answered or bool(names)
+        for name in names:
             if name not in self._followed and slot_of(name, self._settings.slots) == self._slot:
                 self._followed[name] = self._follow(name)
 
@@ -106,7 +109,8 @@ class Slot(StatefulSourcePartition[Sharded, SlotState]):
         self._process.counts.unregistered(left)
 
     def _all_at_end(self) -> bool:
-        return all(followed.at_end() for followed in self._followed.values())
+        """A broker that has named no partition yet has not answered; a spool without any is empty."""
+        return self._answered and all(followed.at_end() for followed in self._followed.values())
 
     def _end(self) -> None:
         """Nothing more is read: what waits is let go of and committed, and what there is to judge goes first."""

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -21,6 +21,7 @@ from refrig_assets.lake.commits import commits_since
 from refrig_assets.pipeline.stream_reports import RAW_KEY
 from refrig_assets.transforms.landing import Landed
 from streaming.counts import Counts
+from streaming.judging import CLOCK_AHEAD
 
 _LOG = logging.getLogger(__name__)
 _WAITS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -192,7 +193,7 @@ class Lander:
 
     def _told(self, rows: pl.DataFrame) -> dict[str, Any]:
         by_hour = rows.group_by(pl.col("timestamp_ingested").dt.truncate("1h").alias("hour")).len().sort("hour")
-        newest = rows.select(pl.col("timestamp_device").max(), pl.col("timestamp_ingested").max()).row(0)
+        newest = _newest(rows)
         return {
             "partitions": {
                 name: {
@@ -225,7 +226,13 @@ class Lander:
                 dead=part.dead,
                 unknown_fields=part.unknown_fields,
             )
-        newest = [rows[name].max() for name in ("timestamp_device", "timestamp_ingested")]
-        self._counts.committed(
-            seconds, time.time(), *(n.timestamp() if isinstance(n, datetime) else None for n in newest)
-        )
+        self._counts.committed(seconds, time.time(), *(n.timestamp() if n else None for n in _newest(rows)))
+
+
+def _newest(rows: pl.DataFrame) -> tuple[datetime | None, datetime | None]:
+    """How far devices and gateways have come; a device clock that runs ahead of its gateway's tells nothing of that."""
+    event, ingested = pl.col("timestamp_device"), pl.col("timestamp_ingested")
+    found: tuple[datetime | None, datetime | None] = rows.select(
+        event.filter(event <= ingested + timedelta(microseconds=CLOCK_AHEAD)).max(), ingested.max()
+    ).row(0)
+    return found

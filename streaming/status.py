@@ -13,6 +13,7 @@ from streaming.heartbeat import write_heartbeat
 from streaming.settings import StreamSettings
 
 _LOG = logging.getLogger(__name__)
+_YEAR_9999 = 253_370_764_800.0
 
 
 @dataclass
@@ -100,7 +101,8 @@ def _newest(name: str, heard: list[dict[str, Any]]) -> float | None:
 
 
 def _iso(moment: float | None) -> str | None:
-    return datetime.fromtimestamp(moment, UTC).isoformat() if moment else None
+    """Clocks that were never set show years beyond all calendars."""
+    return datetime.fromtimestamp(moment, UTC).isoformat() if moment and moment < _YEAR_9999 else None
 
 
 def _sum(histograms: list[dict[str, Any]]) -> dict[str, Any]:
