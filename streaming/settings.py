@@ -35,7 +35,7 @@ class StreamSettings:
     commit_rows: int = 600_000
     """rows of one worker process that are committed without waiting"""
     poll_every_s: float = 0.5
-    block_bytes: int = 16 * 1024 * 1024
+    block_bytes: int = 32 * 1024 * 1024
     hold_s: float = 1.0
     """how long the row of a narrow message waits for more of its messages"""
     registry_every_s: float = 15.0
