@@ -45,11 +45,14 @@ class Followed:
         self._judge_all = self.position >= self._judge_from
         self._reader: Reader = transport.open(partition, self.position)
         self._reading = PartitionReading(partition, source, hold_s, held)
-        self._replaying = self.position < self._mark.end
+        # Held messages may have landed after they were kept: these are behind the mark, too.
+        self._replaying = self.position < self._mark.end or held is not None
         self._more: list[Block] = []
 
     def step(self, max_bytes: int, judge: Judge) -> bool:
         """Read a block, if there is one; whether there was."""
+        if self._replaying and self.position >= self._mark.end:
+            self._end_replay(judge, time.time())
         block = self._more.pop() if self._more else self._reader.poll(max_bytes)
         if block is None:
             self._release(judge, everything=False)
