@@ -37,6 +37,7 @@ dev: $(READY) ## the Dagster UI on this project, live reload
 bench: $(READY) ## the benchmarks, at full size (ARGS=--quick for a first look)
 	$(BIN)/python -m benchmarks.batch $(ARGS)
 	$(BIN)/python -m benchmarks.stream $(ARGS)
+	$(BIN)/python -m benchmarks.scoring $(ARGS)
 
 soak: $(READY) ## a simulated week of 100,000 devices through the stream: does its memory stay flat (ARGS=--devices=20000)
 	$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -1,19 +1,15 @@
 """What every benchmark prints: the machine, figures and bars, as a table or as one JSON object."""
 
 import json
-import os
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
 
-import psutil
 from rich.console import Console
 from rich.table import Table
 
+from refrig_assets.evaluation.machine import machine
+
 GB = 1e9
-_SHOWN_PACKAGES = ("polars", "deltalake")
 
 
 @dataclass(frozen=True)
@@ -36,18 +32,6 @@ class Bar:
 
     def as_json(self) -> dict[str, float | bool | None]:
         return {"value": _rounded(self.value), "bar": self.bar, "holds": self.holds}
-
-
-def machine() -> dict[str, str | float]:
-    """Where it was measured."""
-    return {
-        "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        "memory_gb": round(psutil.virtual_memory().total / GB, 1),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        **{name: version(name) for name in _SHOWN_PACKAGES},
-    }
 
 
 def print_report(
@@ -105,11 +89,3 @@ def _shown(value: float | None) -> str:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.6g}")
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

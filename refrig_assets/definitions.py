@@ -3,17 +3,23 @@
 import dagster as dg
 
 from refrig_assets.defs.alerts import alert_board, device_alerts
+from refrig_assets.defs.canary import canary_reports
 from refrig_assets.defs.cleansing import clean_sensor_readings
+from refrig_assets.defs.fallback import rules_fallback, threshold_baseline
 from refrig_assets.defs.features import device_features, device_features_daily
 from refrig_assets.defs.freshness import checks
 from refrig_assets.defs.ingestion import raw_sensor_readings
 from refrig_assets.defs.jobs import jobs
 from refrig_assets.defs.quality import data_quality_daily
-from refrig_assets.defs.reference import device_registry, feature_baselines
+from refrig_assets.defs.reference import device_registry
 from refrig_assets.defs.resources import from_environment
 from refrig_assets.defs.schedules import schedules
+from refrig_assets.defs.score_quality import score_checks, score_quality
+from refrig_assets.defs.scoring import score_assets
 from refrig_assets.defs.sensors import sensors
 from refrig_assets.defs.stream import stream_checks
+from refrig_assets.defs.training import training_assets
+from refrig_assets.defs.trends import device_trends
 
 defs = dg.Definitions(
     assets=[
@@ -22,12 +28,18 @@ defs = dg.Definitions(
         clean_sensor_readings,
         device_features,
         device_features_daily,
-        feature_baselines,
+        device_trends,
+        *training_assets,
         data_quality_daily,
+        *score_assets,
+        rules_fallback,
+        threshold_baseline,
+        score_quality,
+        canary_reports,
         device_alerts,
         alert_board,
     ],
-    asset_checks=[*checks, *stream_checks],
+    asset_checks=[*checks, *stream_checks, *score_checks],
     jobs=jobs,
     schedules=schedules,
     sensors=sensors,

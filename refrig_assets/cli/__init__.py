@@ -7,6 +7,12 @@ COMMANDS = {
     "simulate": ("refrig_assets.cli.simulate:simulate", "Write a simulated fleet's landing files and their truth."),
     "import": ("refrig_assets.cli.importing:import_", "Bring a plant's own export into the landing directory."),
     "stream": ("refrig_assets.cli.stream:stream", "Land messages as they come, and raise CRITICAL alerts at once."),
+    "score": ("refrig_assets.cli.scoring:score", "Score an hour's windows now, and show who stands out and why."),
+    "models": ("refrig_assets.cli.models:models", "Which version of a model scores; compare, release, go back."),
+    "evaluate": (
+        "refrig_assets.cli.evaluate:evaluate",
+        "How well failures are found, on a fleet whose faults are known.",
+    ),
     "status": ("refrig_assets.cli.status:status", "What is in the lake, how fresh it is, and what fails."),
     "doctor": ("refrig_assets.cli.doctor:doctor", "Whether this installation is able to run."),
 }

@@ -15,10 +15,13 @@ from refrig_assets.contracts.modelling import (
     MAINTENANCE_EVENTS,
     MODEL_INPUT,
     MODEL_SCORES,
+    SUGGESTED_THRESHOLDS,
     TRAINING_DATA,
 )
 from refrig_assets.contracts.readings import CLEAN_READINGS, DEAD_LETTER, QUARANTINE_READINGS, RAW_READINGS
 from refrig_assets.contracts.registry import DEVICE_REGISTRY
+from refrig_assets.contracts.scoring import CANARY_REPORTS, SCORE_QUALITY
+from refrig_assets.contracts.trends import DEVICE_TRENDS
 
 CONTRACTS: tuple[Contract, ...] = (
     DEVICE_REGISTRY,
@@ -27,10 +30,14 @@ CONTRACTS: tuple[Contract, ...] = (
     CLEAN_READINGS,
     QUARANTINE_READINGS,
     DEVICE_FEATURES,
+    DEVICE_TRENDS,
     FEATURE_BASELINES,
     TRAINING_DATA,
+    SUGGESTED_THRESHOLDS,
     MODEL_INPUT,
     MODEL_SCORES,
+    SCORE_QUALITY,
+    CANARY_REPORTS,
     DEVICE_ALERTS,
     ALERT_BOARD,
     LABEL_EVENTS,
@@ -46,6 +53,7 @@ BY_NAME: dict[str, Contract] = {c.name: c for c in CONTRACTS}
 __all__ = [
     "ALERT_BOARD",
     "BY_NAME",
+    "CANARY_REPORTS",
     "CLEAN_READINGS",
     "CONTRACTS",
     "DATA_QUALITY_DAILY",
@@ -54,6 +62,7 @@ __all__ = [
     "DEVICE_FEATURES",
     "DEVICE_HOURS",
     "DEVICE_REGISTRY",
+    "DEVICE_TRENDS",
     "EVENT_INDEX",
     "FEATURE_BASELINES",
     "HOUR_ACCOUNTS",
@@ -64,6 +73,8 @@ __all__ = [
     "MODEL_SCORES",
     "QUARANTINE_READINGS",
     "RAW_READINGS",
+    "SCORE_QUALITY",
+    "SUGGESTED_THRESHOLDS",
     "TRAINING_DATA",
     "Contract",
     "ContractError",

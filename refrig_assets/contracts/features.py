@@ -101,7 +101,7 @@ FEATURE_BASELINES = Contract(
     key=("feature_name", "granularity", "cohort_id", "device_id", "model_version"),
     group="features",
     columns={
-        "feature_name": column(STR, "feature", isin=FEATURE_NAMES),
+        "feature_name": column(STR, "feature, or trend of one"),
         "granularity": column(STR, "scope of the baseline", isin=("fleet", "cohort", "device")),
         "cohort_id": column(STR, "cohort, for cohort baselines", nullable=True),
         "device_id": column(STR, "device, for device baselines", nullable=True),

@@ -26,6 +26,10 @@ _VECTOR = {
 }
 _COMPLETENESS = {"sensor_completeness": column(F64, "share of sensor values that are there", "fraction", ge=0, le=1)}
 
+SPLITS = ("train", "validation", "held_out")
+# Whose windows models may take for healthy; the others are kept to be judged on.
+HEALTHY_LABELS = ("normal", "false_positive")
+
 TRAINING_DATA = Contract(
     code="C3.5",
     name="training_data",
@@ -33,6 +37,12 @@ TRAINING_DATA = Contract(
     description="Feature windows fit to train on, from one pinned snapshot of the features table.",
     key=("device_id", "window_start", "window_end"),
     group="training",
+    rules=(
+        "the same snapshot_id gives byte-identical rows",
+        "split in time: train, a gap that is never written, then validation; held_out are devices in neither",
+        "a value that is not known is null in feature_vector, never NaN",
+        "a window is labelled only if it ends at least 24 h before the label was given",
+    ),
     columns={
         **_WINDOW,
         "window_duration_minutes": column(_I64, "length of the window", "min", gt=0),
@@ -46,7 +56,33 @@ TRAINING_DATA = Contract(
         "label_source": column(STR, "who said so", nullable=True),
         "snapshot_id": column(_I64, "version of the features table read", ge=0),
         **_COMPLETENESS,
-        "assembled_at": column(TS, "when the rows were put together"),
+        "assembled_at": column(TS, "end of the data, as of which everything is known"),
+        "split": column(STR, "what the row is for", isin=SPLITS, extension=True),
+        "cohort_id": column(STR, "cohort of the device", nullable=True, extension=True),
+        "device_age_days": column(F64, "age of the device at window_start", "d", nullable=True, extension=True),
+    },
+)
+
+SUGGESTED_THRESHOLDS = Contract(
+    code="-",
+    name="suggested_thresholds",
+    title="Suggested streaming thresholds",
+    description="Limits for the streaming rules as healthy windows suggest them, one row a device; never applied by "
+    "themselves: a person merges them into the registry.",
+    key=("device_id",),
+    group="training",
+    columns={
+        "device_id": column(STR, "device"),
+        "site_id": column(STR, "site", nullable=True),
+        "cohort_id": column(STR, "cohort", nullable=True),
+        "current_threshold_a": column(F64, "suggested compressor overload limit", "A", gt=0, le=50, nullable=True),
+        "current_threshold_a_now": column(F64, "the registry's", "A", gt=0, nullable=True),
+        "vibration_baseline_mm_s": column(F64, "suggested vibration baseline", "mm/s RMS", ge=0, nullable=True),
+        "vibration_baseline_mm_s_now": column(F64, "the registry's", "mm/s RMS", ge=0, nullable=True),
+        "basis": column(STR, "whose windows it rests on", isin=("device", "cohort")),
+        "windows": column(_I64, "healthy windows of the device", ge=0),
+        "snapshot_id": column(_I64, "version of the features table behind it", ge=0),
+        "computed_at": column(TS, "when it was computed"),
     },
 )
 

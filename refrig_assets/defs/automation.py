@@ -13,6 +13,14 @@ def when_inputs_change() -> dg.AutomationCondition:  # type: ignore[type-arg]
     )
 
 
+def when_some_inputs_change() -> dg.AutomationCondition:  # type: ignore[type-arg]
+    """The same, where not all of the inputs need be there: a look-back over partitions a young plant has not."""
+    some = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
+    return (some & dg.AutomationCondition.all_deps_blocking_checks_passed()).with_label(
+        "when inputs change and their blocking checks pass, even if some are missing"
+    )
+
+
 def each_hour() -> dg.AutomationCondition:  # type: ignore[type-arg]
     """A few minutes after each hour."""
     return dg.AutomationCondition.on_cron("3 * * * *").with_label("hourly, at minute 3")

@@ -35,6 +35,9 @@ def counts_table(rows: Mapping[str, int | float], name: str = "what", value: str
 
 
 def records_table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
+    if not rows:
+        return dg.MetadataValue.text("none")
+
     def plain(value: Any) -> str | int | float | bool | None:
         return value if isinstance(value, str | int | float | bool) or value is None else str(value)
 

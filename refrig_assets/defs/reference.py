@@ -1,8 +1,7 @@
-"""Assets of reference data: the device registry, and the baselines that training will write."""
+"""Assets of reference data: the device registry."""
 
 import dagster as dg
 
-from refrig_assets.contracts.features import FEATURE_BASELINES
 from refrig_assets.contracts.registry import DEVICE_REGISTRY
 from refrig_assets.defs.metadata import check_result, counts_table, table_metadata
 from refrig_assets.defs.resources import FilesResource, LakeResource
@@ -54,7 +53,3 @@ def device_registry(
             check_result(range_finding(DEVICE_REGISTRY, table.scan()), REGISTRY),
         ],
     )
-
-
-# Declared, not executable yet: training writes it.
-feature_baselines = asset_spec(FEATURE_BASELINES, deps=["device_features"])

@@ -8,6 +8,8 @@ from pathlib import Path
 import dagster as dg
 
 from refrig_assets.lake import DEFAULT_LAKE, Lake
+from refrig_assets.models.mlflow_store import DEFAULT_MODELS
+from refrig_assets.models.registry import Registry
 from refrig_assets.pipeline.stream_reports import stream_home
 
 DEFAULT_LANDING = "data/landing"
@@ -29,6 +31,18 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     @property
     def stream_home(self) -> Path:
         return stream_home(Lake(self.uri), self.stream_state)
+
+
+class ModelsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The model registry: an MLflow server or a file's URI, and where artifacts and routes are if not beside it."""
+
+    uri: str = DEFAULT_MODELS
+    artifacts: str = ""
+    routes: str = ""
+
+    @property
+    def registry(self) -> Registry:
+        return Registry(self.uri, artifacts=self.artifacts or None, routes=Path(self.routes) if self.routes else None)
 
 
 class FilesResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -67,6 +81,11 @@ def from_environment() -> dict[str, dg.ConfigurableResource]:  # type: ignore[ty
             landing_dir=os.environ.get("REFRIG_LANDING", DEFAULT_LANDING),
             registry_file=os.environ.get("REFRIG_REGISTRY", DEFAULT_REGISTRY),
             settle_seconds=float(os.environ.get("REFRIG_SETTLE_SECONDS", "5")),
+        ),
+        "models": ModelsResource(
+            uri=os.environ.get("REFRIG_MODELS") or DEFAULT_MODELS,
+            artifacts=os.environ.get("REFRIG_MODEL_ARTIFACTS", ""),
+            routes=os.environ.get("REFRIG_MODEL_ROUTES", ""),
         ),
         "clock": ClockResource(),
     }

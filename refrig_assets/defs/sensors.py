@@ -9,13 +9,23 @@ import dagster as dg
 
 from refrig_assets.alerting.deadlines import overdue
 from refrig_assets.contracts import ALERT_BOARD, DEVICE_ALERTS
-from refrig_assets.defs.jobs import alert_board_job, clean_job, daily_job, features_job, hourly_job, registry_job
+from refrig_assets.defs.jobs import (
+    alert_board_job,
+    clean_job,
+    daily_job,
+    features_job,
+    hourly_job,
+    registry_job,
+    score_quality_job,
+    trends_job,
+)
 from refrig_assets.defs.partitions import day_key, hour_key, ranges
 from refrig_assets.defs.resources import ClockResource, FilesResource, LakeResource
 from refrig_assets.defs.schedules import SWITCHED_ON
 from refrig_assets.defs.stream import Cursor, stream_reports
 from refrig_assets.pipeline.alert_log import board_is_current
-from refrig_assets.pipeline.pending import Waiting, stale, stale_days, unlanded
+from refrig_assets.pipeline.pending import Waiting, stale, stale_days, stale_trends, unlanded
+from refrig_assets.pipeline.proxies import scored_since
 from refrig_assets.pipeline.registry import hours_to_release
 from refrig_assets.pipeline.sources import content_of
 from refrig_assets.pipeline.stream_reports import read_heartbeat
@@ -62,7 +72,7 @@ def landing_files_arrived(
     return dg.SensorResult(run_requests=range_requests(hourly_job.name, waiting))
 
 
-@dg.sensor(jobs=[clean_job, features_job, daily_job], minimum_interval_seconds=60, default_status=STATUS)
+@dg.sensor(jobs=[clean_job, features_job, trends_job, daily_job], minimum_interval_seconds=60, default_status=STATUS)
 def late_data(
     context: dg.SensorEvaluationContext, lake: LakeResource, clock: ClockResource
 ) -> dg.SensorResult | dg.SkipReason:
@@ -76,6 +86,7 @@ def late_data(
     requests = [*range_requests(clean_job.name, clean), *range_requests(features_job.name, features)]
     days = stale_days(lake.lake, clock.now)
     if not requests:
+        requests += range_requests(trends_job.name, stale_trends(lake.lake, clock.now))
         requests += [
             dg.RunRequest(run_key=f"daily-{days.mark([d])}", job_name=daily_job.name, partition_key=day_key(d))
             for d in days.hours
@@ -133,6 +144,18 @@ def alert_log_changed(
     )
 
 
+@dg.sensor(jobs=[score_quality_job], minimum_interval_seconds=60, default_status=STATUS)
+def scores_changed(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult | dg.SkipReason:
+    """Judge the quality of the hours that were scored since the last time, by whomever."""
+    known = int(context.cursor) if context.cursor else -1
+    news = scored_since(lake.lake, known)
+    waiting = Waiting(dict.fromkeys(news.hours, f"scored up to version {news.upto} of model_scores"))
+    if not waiting.hours:
+        context.update_cursor(str(news.upto))
+        return dg.SkipReason("no new scores")
+    return dg.SensorResult(run_requests=range_requests(score_quality_job.name, waiting), cursor=str(news.upto))
+
+
 def _switch() -> dg.AutomationConditionSensorDefinition:
     return dg.AutomationConditionSensorDefinition(
         "automation",
@@ -142,4 +165,12 @@ def _switch() -> dg.AutomationConditionSensorDefinition:
     )
 
 
-sensors = [landing_files_arrived, late_data, registry_changed, stream_reported, alert_log_changed, _switch()]
+sensors = [
+    landing_files_arrived,
+    late_data,
+    registry_changed,
+    stream_reported,
+    alert_log_changed,
+    scores_changed,
+    _switch(),
+]

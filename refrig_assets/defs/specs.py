@@ -27,7 +27,7 @@ def asset_spec(
         group_name=contract.group,
         owners=OWNERS,
         kinds=kinds or {"polars", "deltalake"},
-        tags={"contract": contract.code.replace("-", "none"), "layer": contract.group},
+        tags={"contract": contract.code.replace("-", "none").replace("+", ".plus"), "layer": contract.group},
         automation_condition=condition,
         partitions_def=partitions,
         metadata=definition_metadata(contract),

@@ -199,15 +199,18 @@ class Table:
         added: list[DataFile],
         metadata: dict[str, str] | None = None,
         keep: pl.Expr | None = None,
+        untouched: Callable[[TableFile], bool] | None = None,
     ) -> Commit:
         """Put the files in the place of every row of [start, end), in one commit.
 
         Rows for which `keep` is true stay. Rows of other hours that share a file with replaced ones are carried over.
+        A file of which `untouched` knows that all of its rows stay is not written anew.
         """
         mine = {f.action.path for f in added}
 
         def plan(table: DeltaTable) -> tuple[list[DataFile], list[TableFile]]:
             old = [f for f in self._files_of(table, start, end, self._hour_column) if f.path not in mine]
+            old = [f for f in old if untouched is None or not untouched(f)]
             carried: list[DataFile] = []
             for file in old:
                 if file.lies_within(start, end) and keep is None:
@@ -227,8 +230,16 @@ class Table:
         return self._commit(plan_all, (), metadata)
 
     def replace_all(self, frame: pl.DataFrame, metadata: dict[str, str] | None = None) -> Commit:
-        added = self.write_files(frame)
-        return self._commit(lambda table: (added, self._files_of(table, None, None, None)), (), metadata)
+        return self.replace_with(self.write_files(frame), metadata)
+
+    def replace_with(self, added: list[DataFile], metadata: dict[str, str] | None = None) -> Commit:
+        """Put files, written part by part, in the place of all rows, in one commit."""
+        mine = {f.action.path for f in added}
+        return self._commit(
+            lambda table: (added, [f for f in self._files_of(table, None, None, None) if f.path not in mine]),
+            (),
+            metadata,
+        )
 
     def replace_changed_days(self, frame: pl.DataFrame, mark: tuple[str, int], metadata: dict[str, str]) -> Commit:
         """Make the table hold these rows and no others. Days that hold just them, in this order, are left alone."""

@@ -85,6 +85,17 @@ def alignment_finding(features: pl.LazyFrame) -> Finding:
     )
 
 
+def flag_rule_finding(scores: pl.LazyFrame) -> Finding:
+    """A window is flagged exactly if its score is above the threshold of its run."""
+    off = pl.col("anomaly_flag") != (pl.col("anomaly_score") > pl.col("threshold_used"))
+    shown = ("device_id", "window_end", "model_version", "anomaly_score", "threshold_used", "anomaly_flag")
+    bad = scores.filter(off).select(shown).collect()
+    says = (
+        f"{bad.height:,} flags do not follow from score and threshold" if bad.height else "every flag as it should be"
+    )
+    return Finding("flag_rule", not bad.height, says, {"wrong": bad.height}, bad.head(SAMPLE_ROWS).to_dicts())
+
+
 def rate_finding(
     check: str,
     part: int,

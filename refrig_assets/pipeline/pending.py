@@ -22,6 +22,7 @@ from refrig_assets.pipeline.hours import (
     stale_feature_hours,
 )
 from refrig_assets.pipeline.sources import landing_files, landing_hours
+from refrig_assets.pipeline.trends import stale_trend_hours
 
 # Duplicates and late rows reach a week back; so does what they make stale.
 LOOK_BACK = timedelta(days=8)
@@ -71,6 +72,11 @@ def stale(lake: Lake, now: datetime) -> tuple[Waiting, Waiting]:
     clean = {hour: why for hour, why in stale_clean_hours(accounts).items() if since <= hour <= now}
     features = {hour: why for hour, why in stale_feature_hours(accounts).items() if since <= hour < closed}
     return Waiting(clean), Waiting(features)
+
+
+def stale_trends(lake: Lake, now: datetime) -> Waiting:
+    """Settled trend hours whose windows were made again since."""
+    return Waiting(stale_trend_hours(lake, now))
 
 
 def stale_days(lake: Lake, now: datetime) -> Waiting:

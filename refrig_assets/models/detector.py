@@ -1,0 +1,223 @@
+"""The detectors as their users see them: fit on rows, score rows, say why. Conditioning and calibration are shared."""
+
+from abc import ABC
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from refrig_assets.models.base import DEFAULT_THRESHOLD, F32, F64, I64, Bools, ModelInfo, Roles
+from refrig_assets.models.blocks import last_part
+from refrig_assets.models.calibration import PROMISED, Calibration, healthy
+from refrig_assets.models.conditioning import Conditioner
+from refrig_assets.models.core import Core
+from refrig_assets.models.drift import wandered
+from refrig_assets.models.judge import Judge
+
+Reasons = Literal["flagged", "all", "none"]
+TOP = 5
+_VALIDATION_SHARE = 0.3
+_FEWEST_TO_SPLIT = 4000
+SHARED_SETTINGS: Mapping[str, Any] = {"families": None, "flag_rate": None}
+
+
+class Model(ABC):
+    """A fitted detector. Same version and same row: same score, whatever else is in the frame."""
+
+    core_type: ClassVar[type[Core]]
+
+    def __init__(self, info: ModelInfo, conditioner: Conditioner, judge: Judge, scale: Calibration) -> None:
+        self.info = info
+        self.conditioner = conditioner
+        self.judge = judge
+        self.scale = scale
+
+    @classmethod
+    def fit(
+        cls,
+        rows: pl.DataFrame,
+        roles: Roles,
+        *,
+        validation: pl.DataFrame | None = None,
+        settings: Mapping[str, Any] | None = None,
+        seed: int = 0,
+    ) -> Self:
+        """Learn what is normal from rows that may hold some faults, and calibrate on rows of another time.
+
+        Without `validation` the last part of the time is held out; where there are few rows, each block of time is
+        judged by what was learnt from the others.
+        """
+        chosen = {**SHARED_SETTINGS, **cls.core_type.defaults, **(settings or {})}
+        if validation is None and rows.height >= _FEWEST_TO_SPLIT:
+            before, after = _split(rows, roles)
+            rows, validation = rows.filter(pl.Series(before)), rows.filter(pl.Series(after))
+        conditioner, z, block = Conditioner.fit(rows, roles)
+        z = wandered(z, conditioner.wander, seed)
+        table = conditioner.table(rows)
+        unit = _units(table.device, block)
+        sound = healthy(np.sqrt((z.astype(np.float64) ** 2).mean(axis=1)), unit)
+        by_index = _by_index(chosen, roles)
+        judge = Judge.fit(cls.core_type, z, table.cohort, unit, sound, roles, by_index, seed)
+        if validation is not None and validation.height:
+            later = conditioner.table(validation)
+            z_later = wandered(conditioner.residuals(validation), conditioner.wander, seed + 1)
+            held_out = _units(later.device, np.zeros(len(z_later), dtype=np.int64))
+            judge = judge.compared(z_later, later.cohort, held_out)
+            raw = judge.raw(z_later, later.cohort)
+            # What was held out has done its work: the levels of devices now follow the newest rows, too.
+            everything = pl.concat([rows.select(roles.columns), validation.select(roles.columns)])
+            conditioner = conditioner.refreshed(everything)
+        else:
+            held_out = unit
+            raw = _held_out_by_block(cls.core_type, z, table.cohort, block, unit, sound, roles, by_index, seed)
+        scale = Calibration.fit(raw, held_out)
+        scores = scale.score(raw)
+        threshold = _threshold(scores, chosen["flag_rate"])
+        info = ModelInfo(
+            model_id=cls.core_type.model_id,
+            granularity=cls.core_type.granularity,
+            roles=roles,
+            threshold=threshold,
+            settings=chosen,
+            trained=_trained(rows, validation, roles, sound, scores, threshold),
+        )
+        return cls(info, conditioner, judge, scale)
+
+    def score(self, rows: pl.DataFrame, *, reasons: Reasons = "flagged") -> pl.DataFrame:
+        """One row a row, in their order; see the contract of model scores. Null where a row holds nothing to judge."""
+        table = self.conditioner.table(rows)
+        z = self.conditioner.residuals(rows)
+        scores = self.scale.score(self.judge.raw(z, table.cohort))
+        if np.isnan(scores).any():
+            raise ValueError(f"{self.info.model_id} gave NaN for {int(np.isnan(scores).sum()):,} of {len(z):,} rows")
+        judged = np.isfinite(table.columns).any(axis=1)
+        flags = (scores > self.info.threshold) & judged
+        names, sizes = self._reasons(z, table.cohort, _wanted(reasons, flags, judged))
+        granularity = np.where(table.device >= 0, "device", np.where(table.cohort >= 0, "cohort", "fleet"))
+        found = pl.DataFrame(
+            {
+                "anomaly_score": scores,
+                "anomaly_flag": flags,
+                "threshold_used": np.full(len(z), self.info.threshold),
+                "granularity": granularity.astype(str) if self.info.granularity == "device" else self.info.granularity,
+                "top_contributors": names,
+                "contributor_scores": sizes,
+            }
+        )
+        return found.with_columns(anomaly_score=pl.when(pl.Series(judged)).then("anomaly_score"))
+
+    def raw(self, rows: pl.DataFrame) -> F64:
+        """The oddity before calibration: finer than the score among rows that are all usual."""
+        return self.judge.raw(self.conditioner.residuals(rows), self.conditioner.table(rows).cohort)
+
+    def _reasons(self, z: F32, cohort: I64, wanted: Bools) -> tuple[pl.Series, pl.Series]:
+        names: list[list[str] | None] = [None] * len(z)
+        sizes: list[list[float] | None] = [None] * len(z)
+        at = np.flatnonzero(wanted)
+        if len(at):
+            parts = self.judge.core.contributions(z[at], cohort[at])
+            order = np.argsort(-np.abs(parts), axis=1, kind="stable")[:, :TOP]
+            columns = np.array(self.info.roles.features, dtype=object)
+            top = np.round(np.take_along_axis(parts, order, axis=1), 4)
+            for row, which, size in zip(at.tolist(), columns[order].tolist(), top.tolist(), strict=True):
+                names[row], sizes[row] = which, size
+        return (
+            pl.Series("top_contributors", names, dtype=pl.List(pl.String)),
+            pl.Series("contributor_scores", sizes, dtype=pl.List(pl.Float64)),
+        )
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        parts: dict[str, Mapping[str, npt.NDArray[Any]]] = {
+            "conditioner": self.conditioner.arrays(),
+            "core": self.judge.core.arrays(),
+            "scale": self.scale.arrays(),
+            **self.judge.arrays(),
+        }
+        return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+
+    @classmethod
+    def restore(cls, info: ModelInfo, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        def part(name: str) -> dict[str, npt.NDArray[Any]]:
+            return {k.removeprefix(f"{name}."): v for k, v in arrays.items() if k.startswith(f"{name}.")}
+
+        return cls(
+            info,
+            Conditioner.restore(info.roles, part("conditioner")),
+            Judge.restore(cls.core_type.restore(part("core"), info.settings), part),
+            Calibration.restore(part("scale")),
+        )
+
+
+def _wanted(reasons: Reasons, flags: Bools, judged: Bools) -> Bools:
+    return {"flagged": flags, "all": judged, "none": np.zeros_like(flags)}[reasons]
+
+
+def _split(rows: pl.DataFrame, roles: Roles) -> tuple[Bools, Bools]:
+    time = None if roles.time is None else rows[roles.time].cast(pl.Datetime("us")).dt.epoch("us").to_numpy()
+    return last_part(time, rows.height, _VALIDATION_SHARE)
+
+
+def _units(device: I64, block: I64) -> I64:
+    """What is healthy or ill as a whole: a device, or a stretch of time where devices are not told apart."""
+    return np.where(device >= 0, device, -1 - block)
+
+
+def _by_index(settings: Mapping[str, Any], roles: Roles) -> dict[str, Any]:
+    """Columns in groups and directions of faults by their places rather than names."""
+    place = {c: i for i, c in enumerate(roles.features)}
+    groups = [[place[c] for c in group if c in place] for group in settings.get("groups") or []]
+
+    def placed(faults: Mapping[str, Mapping[str, float]] | None) -> dict[str, dict[int, float]]:
+        return {
+            name: {place[c]: float(sign) for c, sign in signs.items() if c in place}
+            for name, signs in (faults or {}).items()
+        }
+
+    return {
+        **settings,
+        "groups": [g for g in groups if g] or None,
+        "faults": placed(settings.get("faults")),
+        "coming": placed(settings.get("coming")),
+    }
+
+
+def _held_out_by_block(
+    core_type: type[Core], z: F32, cohort: I64, block: I64, unit: I64, sound: Bools, roles: Roles,
+    settings: Mapping[str, Any], seed: int,
+) -> F64:  # fmt: skip
+    """Each block of time as judged by what was learnt from the others."""
+    raw = np.empty(len(z))
+    for b in np.unique(block):
+        mine = block == b
+        others = ~mine if (~mine & sound).any() else np.ones_like(mine)
+        judge = Judge.fit(core_type, z[others], cohort[others], unit[others], sound[others], roles, settings, seed)
+        raw[mine] = judge.raw(z[mine], cohort[mine])
+    return raw
+
+
+def _threshold(scores: F64, flag_rate: float | None) -> float:
+    """The default, or the one that flags this share of held-out rows."""
+    if flag_rate is None:
+        return DEFAULT_THRESHOLD
+    if not 0 < flag_rate < 1:
+        raise ValueError(f"flag_rate must lie between 0 and 1, not {flag_rate}")
+    return float(np.quantile(scores, 1 - flag_rate, method="higher"))
+
+
+def _trained(
+    rows: pl.DataFrame, validation: pl.DataFrame | None, roles: Roles, sound: Bools, scores: F64, threshold: float
+) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "rows": rows.height,
+        "rows_left_out_as_ill": int((~sound).sum()),
+        "held_out_rows": validation.height if validation is not None else rows.height,
+        "held_out_flag_rate": round(float((scores > threshold).mean()), 6),
+        "held_out_above": {str(limit): round(float((scores > limit).mean()), 8) for limit in PROMISED},
+    }
+    if roles.device:
+        told["devices"] = rows[roles.device].n_unique()
+    if roles.time and rows.height:
+        told["from"], told["to"] = str(rows[roles.time].min()), str(rows[roles.time].max())
+    return told

@@ -1,0 +1,185 @@
+"""What is normal for a device: its own level where it is known long enough, its cohort's or the fleet's where not.
+
+The level is the median of what conditions leave, drawn towards the cohort's by as much as the device is unknown; the
+spread is what devices strayed from levels learnt in other blocks of time.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refrig_assets.models.base import F32, F64, I64
+
+_MAD = 1.4826
+CLIP = 25.0
+# Rows beside each other are alike: so many count as one when a level's uncertainty is judged.
+_ROWS_ALIKE = 8.0
+_MIN_ROWS = 6
+# In robust deviations: what lies farther counts as if it lay here.
+_FAR = 4.0
+
+
+@dataclass(frozen=True)
+class DeviceNormals:
+    """Levels and spreads. The last row of the cohort arrays is the fleet's; NaN in a device's level: not known."""
+
+    level: F64
+    """device × column"""
+    weight: F64
+    """device × column: how far the device's own level is trusted, 0 to 1"""
+    cohort_level: F64
+    within: F64
+    """cohort × column: how far a device strays from its own level"""
+    between: F64
+    """cohort × column: how far devices lie apart"""
+
+    @classmethod
+    def none(cls) -> "DeviceNormals":
+        nothing = np.zeros((0, 0))
+        return cls(nothing, nothing, nothing, nothing, nothing)
+
+    @classmethod
+    def learn(cls, left: F64, device: I64, cohort: I64, devices: int, cohorts: int) -> "DeviceNormals":
+        columns = left.shape[1]
+        level, count = group_medians(left, device, devices)
+        level[count < _MIN_ROWS] = np.nan
+        cohort_level = np.empty((cohorts + 1, columns))
+        # The level of a cohort is that of its middle device, or of its rows where devices are not told apart.
+        fleet_rows = level if np.isfinite(level).any() else left
+        cohort_level[-1] = _median(fleet_rows) if np.isfinite(fleet_rows).any() else _median(left)
+        home = _home(device, cohort, devices)
+        for c in range(cohorts):
+            mine = level[home == c] if np.isfinite(level[home == c]).any() else left[cohort == c]
+            own = _median(mine)
+            cohort_level[c] = np.where(np.isfinite(own), own, cohort_level[-1])
+        within = _by_cohort(left - _of(level, device, cohort_level[cohort]), cohort, cohorts)
+        between = _by_cohort(level - cohort_level[home], home, cohorts)
+        return cls(level, np.zeros_like(level), cohort_level, within, between)._weighed(count, home)
+
+    def _weighed(self, count: I64, home: I64) -> "DeviceNormals":
+        """Trust a device's level by how far devices differ against how far one strays."""
+        noise = self.within[home] ** 2 / np.maximum(count / _ROWS_ALIKE, 1e-9)
+        spread = self.between[home] ** 2
+        with np.errstate(all="ignore"):
+            weight = np.where(spread + noise > 0, spread / (spread + noise), 0.0)
+        return replace(self, weight=np.where(np.isfinite(self.level), np.nan_to_num(weight), 0.0))
+
+    def with_spread(
+        self, away: F64, outside: F64, device: I64, cohort: I64, block: I64, cohorts: int
+    ) -> "DeviceNormals":
+        """The spreads as seen from other blocks of time, in place of those of the rows learnt from."""
+        known = _of(self.weight, device, np.zeros((len(away), self.cohort_level.shape[1]))) > 0
+        within = _by_cohort(np.where(known, away, np.nan), cohort, cohorts)
+        unknown = _by_cohort(outside - self.cohort_level[cohort], cohort, cohorts)
+        within = np.where(np.isfinite(within), within, unknown)
+        total = np.where(np.isfinite(unknown), unknown, within)
+        between = np.sqrt(np.maximum(total**2 - within**2, 0.0))
+        return replace(self, within=within, between=np.where(np.isfinite(self.between), self.between, between))
+
+    def with_levels(self, other: "DeviceNormals") -> "DeviceNormals":
+        """The other's levels and trust in them, with these spreads."""
+        return replace(self, level=other.level, weight=other.weight, cohort_level=other.cohort_level)
+
+    def with_drift(self, drift: F64) -> tuple["DeviceNormals", F64]:
+        """Spreads with what columns go by their trend, and what part of them that is."""
+        within = np.sqrt(self.within**2 + drift**2)
+        usual = within[-1]
+        part = np.divide(drift, usual, out=np.zeros_like(drift), where=np.isfinite(usual) & (usual > 0))
+        return replace(self, within=within), part
+
+    def expected(self, device: I64, cohort: I64) -> F64:
+        home = self.cohort_level[cohort]
+        if not len(self.level):
+            return home
+        own = np.nan_to_num(self.level[device] - home) * self.weight[device]
+        return home + np.where((device >= 0)[:, None], own, 0.0)
+
+    def standardise(self, away: F64, device: I64, cohort: I64) -> F32:
+        trust = self.weight[device] * (device >= 0)[:, None] if len(self.weight) else np.zeros_like(away)
+        within, between = self.within[cohort], np.nan_to_num(self.between[cohort])
+        spread = np.sqrt(within**2 + (1 - trust) * between**2)
+        usable = np.isfinite(spread) & (spread > 0)
+        z = np.where(usable, away / np.where(usable, spread, 1.0), 0.0)
+        return np.clip(np.nan_to_num(z), -CLIP, CLIP).astype(np.float32)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> "DeviceNormals":
+        return cls(**{f.name: arrays[f.name] for f in fields(cls)})
+
+
+def group_medians(values: F64, group: I64, groups: int) -> tuple[F64, I64]:
+    """Median (NaN where there is none) and count of every group (row) and column; group -1 is left out."""
+    medians = np.full((groups, values.shape[1]), np.nan)
+    counts = np.zeros((groups, values.shape[1]), dtype=np.int64)
+    known = np.flatnonzero(group >= 0)
+    for j in range(values.shape[1]):
+        rows = known[np.isfinite(values[known, j])]
+        if not len(rows):
+            continue
+        g, v = group[rows], values[rows, j]
+        order = np.lexsort((v, g))
+        g, v = g[order], v[order]
+        start = np.flatnonzero(np.r_[True, g[1:] != g[:-1]])
+        size = np.diff(np.r_[start, len(g)])
+        medians[g[start], j] = (v[start + (size - 1) // 2] + v[start + size // 2]) / 2
+        counts[g[start], j] = size
+    return medians, counts
+
+
+def _of(level: F64, device: I64, otherwise: F64) -> F64:
+    if not len(level):
+        return otherwise
+    own = level[device]
+    return np.where((device >= 0)[:, None] & np.isfinite(own), own, otherwise)
+
+
+def _home(device: I64, cohort: I64, devices: int) -> I64:
+    """The cohort of each device; -1, the fleet's row, where it has none."""
+    home = np.full(devices, -1, dtype=np.int64)
+    known = device >= 0
+    home[device[known]] = cohort[known]
+    return home
+
+
+def _median(values: F64) -> F64:
+    if not len(values):
+        return np.full(values.shape[1], np.nan)
+    with np.errstate(all="ignore"):
+        return np.asarray(_quiet_nanmedian(values))
+
+
+def _quiet_nanmedian(values: F64) -> F64:
+    empty = ~np.isfinite(values).any(axis=0)
+    filled = np.where(empty, 0.0, values)
+    return np.where(empty, np.nan, np.nanmedian(filled, axis=0))
+
+
+def _spread(values: F64) -> F64:
+    """Root mean square about the median, outliers counted as far as a limit: neither one ill machine in ten nor a
+    regime in which all is still decides it alone."""
+    if len(values) < 2:
+        return np.full(values.shape[1], np.nan)
+    empty = ~np.isfinite(values).any(axis=0)
+    away = np.where(empty, 0.0, values - _quiet_nanmedian(values))
+    robust = _MAD * np.nanmedian(np.abs(away), axis=0)
+    limit = np.where(robust > 1e-9 * np.nanmax(np.abs(away), axis=0), _FAR * robust, np.inf)
+    size = np.sqrt(np.nanmean(np.clip(away, -limit, limit) ** 2, axis=0))
+    return np.where(empty, np.nan, size)
+
+
+def _by_cohort(values: F64, cohort: I64, cohorts: int) -> F64:
+    """Spread by cohort, the fleet's last; a cohort of few rows takes the fleet's where it has none."""
+    found = np.full((cohorts + 1, values.shape[1]), np.nan)
+    found[-1] = _spread(values)
+    for c in range(cohorts):
+        mine = values[cohort == c]
+        own = _spread(mine)
+        few = np.isfinite(mine).sum(axis=0) < 20
+        found[c] = np.where(np.isfinite(own) & ~few, own, found[-1])
+    return found

@@ -1,0 +1,122 @@
+"""What each model sees of a refrigerator's rows: features, conditions, groups by how far they look back, sensor families.
+
+The one place where the models meet the contract of features; the detectors themselves take any columns.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from refrig_assets.contracts.features import FEATURE_NAMES, STATISTICS
+from refrig_assets.contracts.trends import (
+    CHANGED,
+    DERIVED,
+    HORIZONS_H,
+    MODEL_ROW_FEATURES,
+    TRENDED,
+    change_name,
+    trend_name,
+)
+from refrig_assets.models.base import Roles
+
+_CONDITIONS = ("temp_ambient_mean", "door_open_fraction", "defrost_active_fraction")
+CONTEXT: tuple[str, ...] = (
+    *_CONDITIONS,
+    *(trend_name(c, h) for h in HORIZONS_H for c in _CONDITIONS),
+    *(change_name(c) for c in _CONDITIONS),
+)
+_AMBIENT = ("temp_ambient_std",)
+
+# Which sensors stand behind what is computed from several.
+_MADE_OF: Mapping[str, tuple[str, ...]] = {
+    "pressure_ratio": ("pressure_high", "pressure_low"),
+    "temp_spread_evap_cond": ("temp_evaporator", "temp_condenser"),
+    "temp_spread_discharge_suction": ("temp_discharge", "temp_suction"),
+    "current_per_temp_spread": ("current_compressor", "temp_evaporator", "temp_condenser"),
+    "condenser_approach": ("temp_condenser",),
+}
+# A bearing wears long before anything but vibration shows it: this sensor is believed alone.
+_BELIEVED_ALONE = ("vibration_compressor",)
+
+# How faults push what is measured, in the units of a healthy machine's straying: signs from refrigeration practice (a
+# leak starves the evaporator: more superheat, less subcooling, lower suction pressure), weights no finer than that.
+FAULT_SIGNS: Mapping[str, Mapping[str, float]] = {
+    "refrigerant_leak": {
+        "superheat_mean": 1, "subcooling_mean": -1, "pressure_low_mean": -1, "temp_evaporator_mean": -1,
+    },
+    "condenser_fouling": {
+        "temp_condenser_mean": 1, "pressure_high_mean": 1, "temp_discharge_mean": 1, "subcooling_mean": 0.5,
+    },
+    "evaporator_icing": {
+        "temp_evaporator_mean": -1, "pressure_low_mean": -1, "temp_suction_mean": -1, "superheat_mean": -0.7,
+        "current_compressor_mean": 0.3,
+    },
+    "bearing_wear": {
+        "vibration_compressor_mean": 1, "vibration_compressor_p95": 1, "current_compressor_mean": 0.3,
+    },
+    "valve_hunting": {"superheat_std": 1, "temp_evaporator_std": 0.7},
+    "door_seal": {"humidity_mean": 1, "current_compressor_mean": 0.7, "temp_evaporator_mean": -0.5},
+}  # fmt: skip
+
+
+def _sensors_of(feature: str) -> tuple[str, ...]:
+    for made, sensors in _MADE_OF.items():
+        if feature == made or feature.startswith(f"{made}_"):
+            return sensors
+    return tuple(s for s in STATISTICS if feature.startswith(f"{s}_"))
+
+
+def _families(features: tuple[str, ...]) -> dict[str, list[str]]:
+    found = {s: [f for f in features if s in _sensors_of(f)] for s in STATISTICS if s not in _BELIEVED_ALONE}
+    return {s: columns for s, columns in found.items() if columns}
+
+
+def _scored(columns: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(c for c in columns if c not in CONTEXT and c not in _AMBIENT)
+
+
+def _trends(hours: int) -> tuple[str, ...]:
+    # The approach is the condenser's mean less a condition: the same residual again.
+    return _scored(tuple(trend_name(f, hours) for f in TRENDED if f not in DERIVED))
+
+
+NOW_USUAL = _scored(tuple(f for f in FEATURE_NAMES if f.endswith(("_mean", "_std"))))
+NOW_ALL = _scored(FEATURE_NAMES)
+TRENDS: Mapping[int, tuple[str, ...]] = {h: _trends(h) for h in HORIZONS_H}
+CHANGES = _scored(tuple(change_name(f) for f in CHANGED))
+_SHORT = TRENDS[min(HORIZONS_H)]
+
+
+def _roles(features: tuple[str, ...]) -> Roles:
+    return Roles(features, CONTEXT, device="device_id", cohort="cohort_id", time="window_start")
+
+
+VIEWS: Mapping[str, Roles] = {
+    "statistical_baseline": _roles((*NOW_USUAL, *_SHORT, *CHANGES)),
+    "isolation_forest": _roles((*NOW_ALL, *_SHORT, *CHANGES)),
+    "autoencoder": _roles((*NOW_ALL, *_SHORT, *CHANGES)),
+    "dbscan_cohort": _roles((*NOW_USUAL, *_SHORT, *CHANGES)),
+}
+
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    name: {
+        "families": _families(roles.features),
+        **(
+            {
+                "groups": [NOW_USUAL, _SHORT],
+                "faults": {
+                    fault: {trend_name(c, min(HORIZONS_H)): sign for c, sign in signs.items()}
+                    for fault, signs in FAULT_SIGNS.items()
+                },
+                "coming": {
+                    fault: {change_name(c): sign for c, sign in signs.items()} for fault, signs in FAULT_SIGNS.items()
+                },
+                "unknown_discount": 1.0,
+            }
+            if name == "statistical_baseline"
+            else {}
+        ),
+    }
+    for name, roles in VIEWS.items()
+}
+
+assert all(c in MODEL_ROW_FEATURES for roles in VIEWS.values() for c in (*roles.features, *roles.context))
