@@ -91,7 +91,7 @@ def _keep(evaluation: "Evaluation", run: "Run", keep: Path) -> None:
     for name, table in {**tables(evaluation), **evaluation.curves}.items():
         table.write_csv(keep / f"{name.replace(' ', '_')}.csv")
     plots(evaluation, keep)
-    (keep / "report.md").write_text(page(evaluation))
+    (keep / "report.md").write_text(page(evaluation, run.says))
 
 
 def _say(evaluation: "Evaluation", run: "Run", as_json: bool) -> None:

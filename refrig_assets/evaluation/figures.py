@@ -73,6 +73,7 @@ def evaluate(lake: Lake, truth: pl.DataFrame, start: datetime, end: datetime) ->
         **{f"false_{n.lower()}_per_1000_device_days": judge.per_1000_days(judge.false_counts(raised[n], scored), days)
            for n in LEVEL if n != "HIGH"},
         **_of_faults(faults),
+        "found_12h_by_chance": judge.by_chance(faults, scored, ours / max(sum(days.values()), 1e-9)),
         **baseline,
     }  # fmt: skip
     return Evaluation(
@@ -200,7 +201,11 @@ def _curves(lake: Lake, scores: pl.DataFrame, champions: pl.DataFrame, scored: S
     limits = scores.filter(pl.col("model_id") == "threshold_baseline").select("device_id", "window_end", value)
     evidence[LIMITS_CURVE] = limits
     evidence[RULES_CURVE] = rules_evidence(lake, scored.start, scored.end)
-    return {name: judge.sweep(rows, scored, judge.limits_for(rows)) for name, rows in evidence.items() if rows.height}
+    return {
+        name: judge.sweep(rows, scored, judge.limits_for(rows, scored))
+        for name, rows in evidence.items()
+        if rows.height
+    }
 
 
 def rules_evidence(lake: Lake, start: datetime, end: datetime) -> pl.DataFrame:

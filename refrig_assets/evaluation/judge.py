@@ -118,6 +118,15 @@ def found_early(judged: pl.DataFrame) -> float | None:
     return int(judged["early"].sum()) / count if count else None
 
 
+def by_chance(judged: pl.DataFrame, scored: Scored, false_per_day: float) -> float | None:
+    """The share that alerts at random would find 12 h ahead, coming as often as the false ones do."""
+    failing = judged.filter("could_be_early")
+    begun = pl.max_horizontal("onset", pl.lit(scored.start))
+    days = (pl.col("failure_time") - EARLY - begun).dt.total_seconds().clip(0) / 86_400
+    found = failing.select((1 - (-false_per_day * days).exp()).mean()).item()
+    return None if found is None else float(found)
+
+
 def by_kind(judged: pl.DataFrame, bands: Sequence[float] = (0.5, 0.7, 0.85)) -> pl.DataFrame:
     """One row a kind and band of severity: how many, share found, share in time, median lead and delay."""
     edges = [0.0, *bands, 1.0]
@@ -182,9 +191,10 @@ def sweep(evidence: pl.DataFrame, scored: Scored, limits: Sequence[float]) -> pl
     return pl.DataFrame(rows, schema=schema)
 
 
-def limits_for(evidence: pl.DataFrame, count: int = 24) -> list[float]:
-    """Limits from one that a third of the windows exceed to one that hardly any does, evenly in the tail."""
-    values = evidence["value"].drop_nulls()
+def limits_for(evidence: pl.DataFrame, scored: Scored, count: int = 24) -> list[float]:
+    """Limits from one that a third of the windows of devices without a fault exceed to one that hardly any does."""
+    well = scored.classes().filter(pl.col("class") == HEALTHY)["device_id"]
+    values = evidence.filter(pl.col("device_id").is_in(well.implode()))["value"].drop_nulls()
     if values.is_empty():
         return []
     often, rarely = 1 / 3, 1e-5

@@ -86,12 +86,12 @@ _PICTURES = {
 }
 
 
-def page(evaluation: Evaluation) -> str:
-    """Bars, tables and pictures as one Markdown page, to be kept beside the pictures."""
+def page(evaluation: Evaluation, of: str) -> str:
+    """Bars, tables and pictures as one Markdown page, to be kept beside the pictures; `of` says what was run."""
     bars = [
         f"| {n} | {value} | {asked} | {'yes' if holds else 'no'} |" for n, value, asked, holds in bar_lines(evaluation)
     ]
-    parts = ["# Evaluation", "\n".join(["| bar | value | promised | holds |", "|---|---|---|---|", *bars])]
+    parts = ["# Evaluation", of, "\n".join(["| bar | value | promised | holds |", "|---|---|---|---|", *bars])]
     parts += [f"![{says}]({name})" for name, says in _PICTURES.items()]
     for name, frame in tables(evaluation).items():
         parts += [f"## {name.replace('_', ' ').capitalize()}", markdown(frame)]

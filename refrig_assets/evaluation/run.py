@@ -43,6 +43,15 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
+    def says(self) -> str:
+        """What was run, in a sentence."""
+        spec = self.spec
+        return (
+            f"{spec.devices:,} devices, {self.readings:,} readings in {spec.days:g} days of which the first "
+            f"{spec.train_days:g} were trained on; seed {spec.seed}, severity {spec.severity:g}."
+        )
+
+    @property
     def lake(self) -> Lake:
         return Lake(follow.lake_uri(self.home))
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from refrig_assets.models.base import Bools, I64
+from refrig_assets.models.base import I64, Bools
 
 BLOCKS = 4
 

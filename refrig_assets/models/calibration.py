@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refrig_assets.models.base import F64, Bools, I64
+from refrig_assets.models.base import F64, I64, Bools
 
 # -log10 of the share of healthy windows above, and the score that stands for it.
 RARITY = np.array([0.0, 0.30103, 1.0, 2.0, 3.0, 4.0, 6.0, 9.0, 15.0])
@@ -23,6 +23,9 @@ PROMISED: Mapping[float, float] = {0.6: 1e-2, 0.7: 1e-3, 0.85: 1e-4, 0.95: 1e-6}
 _MOST_CLEANED = 0.10
 _TAIL_FROM = 0.97
 _FEWEST_IN_TAIL = 25
+_NEAR = 0.85
+_FEWEST_UNITS = 20
+_FEW = 0.25
 _HEAVIEST = 0.30
 _LIGHTEST = 0.0
 _CUT = 3.0
@@ -40,8 +43,9 @@ class Calibration:
 
     @classmethod
     def fit(cls, raw: F64, unit: I64) -> "Calibration":
-        """From held-out rows; `unit` says which rows stand or fall together as healthy (a device, a stretch of time)."""
-        kept = raw[healthy(raw, unit)]
+        """From held-out rows; rows of one `unit` (a device, a stretch of time) are healthy or ill together."""
+        sound = healthy(raw, unit)
+        kept, unit = raw[sound], unit[sound]
         if not len(kept):
             raise ValueError("there are no held-out rows to calibrate on: give rows of more time, or more machines")
         tail_from = 1 - max(1 - _TAIL_FROM, min(0.5, _FEWEST_IN_TAIL / len(kept)))
@@ -50,17 +54,20 @@ class Calibration:
         knots = np.quantile(kept, shares)
         beyond = kept[kept > knots[-1]] - knots[-1]
         scale, shape = _pareto(beyond, spread=float(knots[-1] - np.median(kept)))
+        longest = _length_of_approach(kept, tail_from)
+        if longest < scale and _gathered(unit, kept > knots[-1]):
+            scale, shape = longest, _LIGHTEST
         return cls(knots, -np.log10(1 - shares), scale, shape)
 
     def rarity_of(self, raw: F64) -> F64:
         inside = np.interp(raw, self.raw, self.rarity)
         over = np.maximum(raw - self.raw[-1], 0.0) / self.scale
         beyond = over if self.shape < 1e-6 else np.log1p(self.shape * over) / self.shape
-        return inside + beyond / np.log(10)
+        return np.asarray(inside + beyond / np.log(10), dtype=np.float64)
 
     def score(self, raw: F64) -> F64:
         """0 to 1, rounded so that it does not depend on what else was scored with it."""
-        return np.round(np.interp(self.rarity_of(raw), RARITY, SCORES), 6)
+        return np.asarray(np.round(np.interp(self.rarity_of(raw), RARITY, SCORES), 6), dtype=np.float64)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {"raw": self.raw, "rarity": self.rarity, "tail": np.array([self.scale, self.shape])}
@@ -70,10 +77,25 @@ class Calibration:
         return cls(arrays["raw"], arrays["rarity"], float(arrays["tail"][0]), float(arrays["tail"][1]))
 
 
+def _length_of_approach(kept: F64, tail_from: float) -> float:
+    """The tail's scale as what leads up to it lets one expect."""
+    near = min(_NEAR, tail_from - 1e-3)
+    low, high = np.quantile(kept, [near, tail_from])
+    length = float(high - low) / np.log((1 - near) / (1 - tail_from))
+    return length if length > 0 else np.inf
+
+
+def _gathered(unit: I64, beyond: Bools) -> bool:
+    """Whether the tail's rows come from few of the units: faults that were not recognised, rather than a heavy tail."""
+    _, rows = np.unique(unit[beyond], return_counts=True)
+    total = len(np.unique(unit))
+    return total >= _FEWEST_UNITS and float(rows.sum() ** 2 / (rows**2).sum()) < _FEW * total
+
+
 def healthy(raw: F64, unit: I64) -> Bools:
     """Rows of units that do not stand out: at most a tenth of the units is taken for ill and left out."""
     units, code = np.unique(unit, return_inverse=True)
-    if len(units) < 20:
+    if len(units) < _FEWEST_UNITS:
         return np.ones(len(raw), dtype=np.bool_)
     size = np.log(np.maximum(upper(raw, code.astype(np.int64), len(units)), 1e-12))
     middle, quarter = np.quantile(size, [0.5, 0.25])

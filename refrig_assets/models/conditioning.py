@@ -1,4 +1,4 @@
-"""From rows to residuals: what is left of each column once conditions, cohort and the device's own normal are taken out.
+"""From rows to residuals: what is left once conditions, cohort and the device's own normal are taken out.
 
 A residual is in units of what a healthy machine strays from its own normal: the spread is measured on days that the
 normal was not learnt from, so a channel that wanders from day to day counts for as little as it deserves.

@@ -20,7 +20,11 @@ Reasons = Literal["flagged", "all", "none"]
 TOP = 5
 _VALIDATION_SHARE = 0.3
 _FEWEST_TO_SPLIT = 4000
-SHARED_SETTINGS: Mapping[str, Any] = {"families": None, "flag_rate": None}
+SHARED_SETTINGS: Mapping[str, Any] = {
+    "families": None,  # {sensor: its columns}: one of them alone is doubted
+    "flag_rate": None,  # share of held-out rows to flag; without it the threshold is the default
+    "allowance": 0.0,  # how much farther than held-out rows those of later weeks may stray in health
+}
 
 
 class Model(ABC):
@@ -63,6 +67,7 @@ class Model(ABC):
         if validation is not None and validation.height:
             later = conditioner.table(validation)
             z_later = wandered(conditioner.residuals(validation), conditioner.wander, seed + 1)
+            z_later = z_later * np.float32(1 + float(chosen["allowance"]))
             held_out = _units(later.device, np.zeros(len(z_later), dtype=np.int64))
             judge = judge.compared(z_later, later.cohort, held_out)
             raw = judge.raw(z_later, later.cohort)
@@ -92,8 +97,8 @@ class Model(ABC):
         scores = self.scale.score(self.judge.raw(z, table.cohort))
         if np.isnan(scores).any():
             raise ValueError(f"{self.info.model_id} gave NaN for {int(np.isnan(scores).sum()):,} of {len(z):,} rows")
-        judged = np.isfinite(table.columns).any(axis=1)
-        flags = (scores > self.info.threshold) & judged
+        judged = np.asarray(np.isfinite(table.columns).any(axis=1), dtype=np.bool_)
+        flags = np.logical_and(scores > self.info.threshold, judged)
         names, sizes = self._reasons(z, table.cohort, _wanted(reasons, flags, judged))
         granularity = np.where(table.device >= 0, "device", np.where(table.cohort >= 0, "cohort", "fleet"))
         found = pl.DataFrame(

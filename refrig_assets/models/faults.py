@@ -16,6 +16,7 @@ from refrig_assets.models.calibration import Calibration
 from refrig_assets.models.corroboration import shrunk_precision
 
 _ROWS = 50_000
+_AT_MOST = 2.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class KnownFaults:
         return np.asarray(np.maximum(wide * self.level[fault], 0.0) + np.maximum(wide * self.coming[fault], 0.0) / 4)
 
     def _measures(self, z: F32) -> tuple[F64, F64, Bools]:
-        """Row × fault: along its direction, along that and its change (geometric mean), and whether a change is known."""
+        """Row × fault: along its direction; along that and its change; and whether a change is known."""
         parts = []
         moves = self.coming != 0
         for start in range(0, max(len(z), 1), _ROWS):
@@ -58,7 +59,8 @@ class KnownFaults:
             level = np.maximum(wide @ self.level.T, 0.0)
             change = np.maximum(wide @ self.coming.T, 0.0)
             known = (wide != 0).astype(np.float64) @ moves.T.astype(np.float64) > 0
-            parts.append((level, np.sqrt(level * change), known))
+            # A machine that stood still three days ago has changed a lot, and is well: the level bounds what it says.
+            parts.append((level, np.sqrt(level * np.minimum(change, _AT_MOST * level)), known))
         levels, both, known = (np.concatenate(p) for p in zip(*parts, strict=True))
         return levels, both, known
 
@@ -86,7 +88,7 @@ def restored_tails(name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> list[Ca
 
 
 def _filters(z: F32, faults: Sequence[Mapping[int, float]], shrinkage: float) -> F64:
-    """Each direction weighed by what the columns of all of them vary together, so that health has variance 1 along it."""
+    """Directions weighed by how the columns of all of them vary together: health has variance 1 along each."""
     found = np.zeros((len(faults), z.shape[1]))
     columns = np.array(sorted({int(c) for signs in faults for c in signs}), dtype=np.int64)
     if not len(columns):

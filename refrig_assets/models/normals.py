@@ -103,7 +103,7 @@ class DeviceNormals:
         spread = np.sqrt(within**2 + (1 - trust) * between**2)
         usable = np.isfinite(spread) & (spread > 0)
         z = np.where(usable, away / np.where(usable, spread, 1.0), 0.0)
-        return np.clip(np.nan_to_num(z), -CLIP, CLIP).astype(np.float32)
+        return np.asarray(np.clip(np.nan_to_num(z), -CLIP, CLIP), dtype=np.float32)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {f.name: getattr(self, f.name) for f in fields(self)}

@@ -27,7 +27,7 @@ class Group:
 
     def distance(self, wide: F64) -> F64:
         part = wide[:, self.columns]
-        return np.sqrt(np.maximum(((part @ self.precision) * part).sum(axis=1), 0.0))
+        return np.asarray(np.sqrt(np.maximum(((part @ self.precision) * part).sum(axis=1), 0.0)), dtype=np.float64)
 
     def shares(self, wide: F64) -> F64:
         part = wide[:, self.columns]
@@ -94,13 +94,14 @@ class StatisticalCore:
             if mine.any() and self.faults is not None:
                 found[mine] = self.faults.shares(wide[mine], fault) * np.sign(wide[mine])
         total = np.abs(found).sum(axis=1, keepdims=True)
-        return np.divide(found, total, out=np.zeros_like(found), where=total > 0)
+        return np.asarray(np.divide(found, total, out=np.zeros_like(found), where=total > 0), dtype=np.float64)
 
     def _rarities(self, z: F32) -> F64:
         """Row × (groups, largest |z|, faults)."""
         found = np.column_stack([t.rarity_of(m) for t, m in zip(self.tails, _distances(self.groups, z).T, strict=True)])
         found = np.maximum(found - self.discount, 0.0)
-        return found if self.faults is None else np.hstack([found, self.faults.rarities(z)])
+        parts = [found] if self.faults is None else [found, self.faults.rarities(z)]
+        return np.asarray(np.hstack(parts), dtype=np.float64)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         found: dict[str, npt.NDArray[Any]] = {"discount": np.array(self.discount)}

@@ -1,4 +1,4 @@
-"""What each model sees of a refrigerator's rows: features, conditions, groups by how far they look back, sensor families.
+"""What each model sees of a refrigerator's rows: features, conditions, sensor families, signs of faults.
 
 The one place where the models meet the contract of features; the detectors themselves take any columns.
 """
@@ -19,11 +19,10 @@ from refrig_assets.contracts.trends import (
 from refrig_assets.models.base import Roles
 
 _CONDITIONS = ("temp_ambient_mean", "door_open_fraction", "defrost_active_fraction")
-CONTEXT: tuple[str, ...] = (
-    *_CONDITIONS,
-    *(trend_name(c, h) for h in HORIZONS_H for c in _CONDITIONS),
-    *(change_name(c) for c in _CONDITIONS),
-)
+_SHORT_H = min(HORIZONS_H)
+_LEVEL_CONTEXT: tuple[str, ...] = (*_CONDITIONS, *(trend_name(c, _SHORT_H) for c in _CONDITIONS))
+_CHANGE_CONTEXT: tuple[str, ...] = tuple(change_name(c) for c in _CONDITIONS)
+CONTEXT: tuple[str, ...] = (*_LEVEL_CONTEXT, *_CHANGE_CONTEXT)
 _AMBIENT = ("temp_ambient_std",)
 
 # Which sensors stand behind what is computed from several.
@@ -74,49 +73,38 @@ def _scored(columns: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(c for c in columns if c not in CONTEXT and c not in _AMBIENT)
 
 
-def _trends(hours: int) -> tuple[str, ...]:
-    # The approach is the condenser's mean less a condition: the same residual again.
-    return _scored(tuple(trend_name(f, hours) for f in TRENDED if f not in DERIVED))
-
-
-NOW_USUAL = _scored(tuple(f for f in FEATURE_NAMES if f.endswith(("_mean", "_std"))))
+# What a window of 15 minutes says of the levels; how much it moves within them says more of defrosts than of faults.
+NOW_MEANS = _scored(tuple(f for f in FEATURE_NAMES if f.endswith("_mean")))
 NOW_ALL = _scored(FEATURE_NAMES)
-TRENDS: Mapping[int, tuple[str, ...]] = {h: _trends(h) for h in HORIZONS_H}
+# The approach is the condenser's mean less a condition: the same residual again.
+SHORT_TRENDS = _scored(tuple(trend_name(f, _SHORT_H) for f in TRENDED if f not in DERIVED))
 CHANGES = _scored(tuple(change_name(f) for f in CHANGED))
-_SHORT = TRENDS[min(HORIZONS_H)]
 
 
-def _roles(features: tuple[str, ...]) -> Roles:
-    return Roles(features, CONTEXT, device="device_id", cohort="cohort_id", time="window_start")
+def _roles(features: tuple[str, ...], context: tuple[str, ...] = _LEVEL_CONTEXT) -> Roles:
+    return Roles(features, context, device="device_id", cohort="cohort_id", time="window_start")
 
 
 VIEWS: Mapping[str, Roles] = {
-    "statistical_baseline": _roles((*NOW_USUAL, *_SHORT, *CHANGES)),
-    "isolation_forest": _roles((*NOW_ALL, *_SHORT, *CHANGES)),
-    "autoencoder": _roles((*NOW_ALL, *_SHORT, *CHANGES)),
-    "dbscan_cohort": _roles((*NOW_USUAL, *_SHORT, *CHANGES)),
+    "statistical_baseline": _roles((*NOW_MEANS, *SHORT_TRENDS, *CHANGES), CONTEXT),
+    "isolation_forest": _roles((*NOW_ALL, *SHORT_TRENDS)),
+    "autoencoder": _roles((*NOW_MEANS, *SHORT_TRENDS)),
+    "dbscan_cohort": _roles((*NOW_MEANS, *SHORT_TRENDS)),
 }
 
+_OWN_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "statistical_baseline": {
+        "groups": [NOW_MEANS, SHORT_TRENDS],
+        "faults": {
+            fault: {trend_name(c, _SHORT_H): sign for c, sign in signs.items()} for fault, signs in FAULT_SIGNS.items()
+        },
+        "coming": {fault: {change_name(c): sign for c, sign in signs.items()} for fault, signs in FAULT_SIGNS.items()},
+        "unknown_discount": 1.0,
+    },
+    "dbscan_cohort": {"allowance": 0.1},
+}
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    name: {
-        "families": _families(roles.features),
-        **(
-            {
-                "groups": [NOW_USUAL, _SHORT],
-                "faults": {
-                    fault: {trend_name(c, min(HORIZONS_H)): sign for c, sign in signs.items()}
-                    for fault, signs in FAULT_SIGNS.items()
-                },
-                "coming": {
-                    fault: {change_name(c): sign for c, sign in signs.items()} for fault, signs in FAULT_SIGNS.items()
-                },
-                "unknown_discount": 1.0,
-            }
-            if name == "statistical_baseline"
-            else {}
-        ),
-    }
-    for name, roles in VIEWS.items()
+    name: {"families": _families(roles.features), **_OWN_SETTINGS.get(name, {})} for name, roles in VIEWS.items()
 }
 
 assert all(c in MODEL_ROW_FEATURES for roles in VIEWS.values() for c in (*roles.features, *roles.context))

@@ -136,10 +136,20 @@ def test_a_sweep_shows_what_finding_more_costs_and_the_cheapest_limit_is_chosen(
     assert judge.cheapest_at(curve.clear(), 1.0) is None
 
 
-def test_limits_reach_from_common_to_rare() -> None:
-    evidence = pl.DataFrame({"value": [i / 1000 for i in range(1000)]})
-    limits = judge.limits_for(evidence)
+def test_limits_reach_from_common_to_rare_on_devices_without_a_fault() -> None:
+    span = scored(fault("a", 10, 60, 66))
+    well = pl.DataFrame({"device_id": ["b"] * 1000, "value": [i / 1000 for i in range(1000)]})
+    ill = pl.DataFrame({"device_id": ["a"] * 1000, "value": [5.0] * 1000})
+    limits = judge.limits_for(pl.concat([well, ill]), span)
     assert limits == sorted(limits)
     assert 0.6 < limits[0] < 0.7
-    assert limits[-1] > 0.99
-    assert judge.limits_for(evidence.clear()) == []
+    assert 0.99 < limits[-1] < 1.0
+    assert judge.limits_for(ill, span) == []
+
+
+def test_chance_finds_as_often_as_false_alerts_come() -> None:
+    span = scored(fault("a", 10, 46, 50))
+    judged = judge.faults(judge.alerts(hits(), MEDIUM), span)
+    assert judge.by_chance(judged, span, 0.0) == 0.0
+    assert judge.by_chance(judged, span, 1.0) == pytest.approx(1 - 2.718281828**-1)  # a day from onset to 12 h before
+    assert judge.by_chance(judged.clear(), span, 1.0) is None

@@ -54,11 +54,11 @@ def test_the_figures_have_their_stable_names_and_the_document_is_json(judged: Ev
     assert all(markdown(table).startswith("| ") for table in tables(judged).values())
 
 
-def test_plots_are_drawn(judged: Evaluation, tmp_path: Path) -> None:
+def test_plots_are_drawn(done: Run, judged: Evaluation, tmp_path: Path) -> None:
     drawn = plots(judged, tmp_path / "images")
     assert len(drawn) == 4
     assert all(path.stat().st_size > 5000 for path in drawn)
-    assert all(f"]({path.name})" in page(judged) for path in drawn)
+    assert all(f"]({path.name})" in page(judged, done.says) for path in drawn)
 
 
 def test_the_command_prints_one_json_object_last_and_keeps_what_it_made(
