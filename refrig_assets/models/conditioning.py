@@ -25,6 +25,8 @@ _DEVICES_FOR_RESTLESSNESS = 20
 _MANY_ROWS = 20_000
 _ROWS_FOR_RESPONSE = 120_000
 _SIZE_UP_TO = 10.0
+_ROWS_ALIKE = 8.0
+_DAY_US = 86_400_000_000
 _CALMED_UP_TO = 9.0
 
 
@@ -147,7 +149,12 @@ class Conditioner:
     def _with_normals(self, table: Table) -> "Conditioner":
         """The same response to conditions, the levels of these rows."""
         normals = DeviceNormals.learn(
-            self._left(table), table.device, table.cohort, len(self.devices.names), len(self.cohorts.names)
+            self._left(table),
+            table.device,
+            table.cohort,
+            len(self.devices.names),
+            len(self.cohorts.names),
+            _alike(table),
         )
         return replace(self, normals=normals)
 
@@ -210,6 +217,16 @@ def _restless(z: F32, turns: F64, table: Table, cohorts: int) -> F64:
         own /= np.maximum(np.mean(own, axis=0), 1e-6)
         found[c] = restlessness(turns[mine], own, found[-1] if mine.sum() < _MANY_ROWS // 20 else None)
     return found
+
+
+def _alike(table: Table) -> float:
+    """Rows a device and day: rows of one day are alike. Without time, of which nothing is known, a good many."""
+    known = table.device >= 0
+    if table.time_us is None or not known.any():
+        return _ROWS_ALIKE
+    days = table.time_us[known] // _DAY_US
+    pairs = len(np.unique(table.device[known] * (int(days.max() - days.min()) + 1) + days - days.min()))
+    return float(np.clip(known.sum() / pairs, 1.0, _ROWS_ALIKE))
 
 
 def _some(table: Table, most: int) -> I64:

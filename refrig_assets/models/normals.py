@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from refrig_assets.models.base import F32, F64, I64
 
 _MAD = 1.4826
 CLIP = 25.0
-# Rows beside each other are alike: so many count as one when a level's uncertainty is judged.
-_ROWS_ALIKE = 8.0
-_MIN_ROWS = 6
+_MIN_ROWS = 3
 # In robust deviations: what lies farther counts as if it lay here.
 _FAR = 4.0
 
@@ -42,7 +41,8 @@ class DeviceNormals:
         return cls(nothing, nothing, nothing, nothing, nothing)
 
     @classmethod
-    def learn(cls, left: F64, device: I64, cohort: I64, devices: int, cohorts: int) -> "DeviceNormals":
+    def learn(cls, left: F64, device: I64, cohort: I64, devices: int, cohorts: int, alike: float) -> "DeviceNormals":
+        """`alike` rows of a device, being neighbours, tell as much of its level as one."""
         columns = left.shape[1]
         level, count = group_medians(left, device, devices)
         level[count < _MIN_ROWS] = np.nan
@@ -57,11 +57,11 @@ class DeviceNormals:
             cohort_level[c] = np.where(np.isfinite(own), own, cohort_level[-1])
         within = _by_cohort(left - _of(level, device, cohort_level[cohort]), cohort, cohorts)
         between = _by_cohort(level - cohort_level[home], home, cohorts)
-        return cls(level, np.zeros_like(level), cohort_level, within, between)._weighed(count, home)
+        return cls(level, np.zeros_like(level), cohort_level, within, between)._weighed(count / alike, home)
 
-    def _weighed(self, count: I64, home: I64) -> "DeviceNormals":
+    def _weighed(self, count: F64, home: I64) -> "DeviceNormals":
         """Trust a device's level by how far devices differ against how far one strays."""
-        noise = self.within[home] ** 2 / np.maximum(count / _ROWS_ALIKE, 1e-9)
+        noise = self.within[home] ** 2 / np.maximum(count, 1e-9)
         spread = self.between[home] ** 2
         with np.errstate(all="ignore"):
             weight = np.where(spread + noise > 0, spread / (spread + noise), 0.0)
@@ -115,20 +115,19 @@ class DeviceNormals:
 
 def group_medians(values: F64, group: I64, groups: int) -> tuple[F64, I64]:
     """Median (NaN where there is none) and count of every group (row) and column; group -1 is left out."""
-    medians = np.full((groups, values.shape[1]), np.nan)
-    counts = np.zeros((groups, values.shape[1]), dtype=np.int64)
-    known = np.flatnonzero(group >= 0)
-    for j in range(values.shape[1]):
-        rows = known[np.isfinite(values[known, j])]
-        if not len(rows):
-            continue
-        g, v = group[rows], values[rows, j]
-        order = np.lexsort((v, g))
-        g, v = g[order], v[order]
-        start = np.flatnonzero(np.r_[True, g[1:] != g[:-1]])
-        size = np.diff(np.r_[start, len(g)])
-        medians[g[start], j] = (v[start + (size - 1) // 2] + v[start + size // 2]) / 2
-        counts[g[start], j] = size
+    names = [f"{j}" for j in range(values.shape[1])]
+    known = group >= 0
+    frame = pl.DataFrame(values[known], schema=names, nan_to_null=True) if names else pl.DataFrame()
+    found = (
+        frame.with_columns(group=pl.Series(group[known]))
+        .group_by("group")
+        .agg(pl.col(names).median(), pl.col(names).count().name.suffix("_count"))
+    )
+    medians = np.full((groups, len(names)), np.nan)
+    counts = np.zeros((groups, len(names)), dtype=np.int64)
+    at = found["group"].to_numpy()
+    medians[at] = found.select(pl.col(names).fill_null(np.nan)).to_numpy()
+    counts[at] = found.select(f"{n}_count" for n in names).to_numpy()
     return medians, counts
 
 
