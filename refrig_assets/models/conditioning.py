@@ -110,11 +110,14 @@ class Conditioner:
 
     def residuals(self, rows: pl.DataFrame) -> F32:
         """Row × column, about 1 in size where all is well, 0 where nothing is known."""
-        table = self.table(rows)
-        left = self._left(table)
-        away = left - self.normals.expected(table.device, table.cohort)
+        return self.residuals_of(self.table(rows))
+
+    def residuals_of(self, table: Table) -> F32:
+        turns = self.basis.rows(table.context, table.time_us)
+        away = self._left(table, turns)
+        away -= self.normals.expected(table.device, table.cohort)
         z = self.normals.standardise(away, table.device, table.cohort)
-        return self._calmed(z, self.basis.rows(table.context, table.time_us), table.cohort)
+        return self._calmed(z, turns, table.cohort)
 
     def _calmed(self, z: F32, turns: F64, cohort: I64) -> F32:
         """Less is made of a deviation under conditions in which all machines stray: a defrost, an open door."""
@@ -158,13 +161,14 @@ class Conditioner:
         )
         return replace(self, normals=normals)
 
-    def _left(self, table: Table) -> F64:
+    def _left(self, table: Table, turns: F64 | None = None) -> F64:
         """What the conditions do not explain."""
-        basis = self.basis.rows(table.context, table.time_us)
-        left = table.columns - basis @ self.fleet
-        for c in np.unique(table.cohort[table.cohort >= 0]):
+        if turns is None:
+            turns = self.basis.rows(table.context, table.time_us)
+        left = np.empty_like(table.columns)
+        for c in np.unique(table.cohort):
             mine = table.cohort == c
-            left[mine] = table.columns[mine] - basis[mine] @ self.by_cohort[c]
+            left[mine] = table.columns[mine] - turns[mine] @ (self.fleet if c < 0 else self.by_cohort[c])
         return left
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:

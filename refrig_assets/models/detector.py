@@ -66,7 +66,7 @@ class Model(ABC):
         judge = Judge.fit(cls.core_type, z, table.cohort, unit, sound, roles, by_index, seed)
         if validation is not None and validation.height:
             later = conditioner.table(validation)
-            z_later = wandered(conditioner.residuals(validation), conditioner.wander, seed + 1)
+            z_later = wandered(conditioner.residuals_of(later), conditioner.wander, seed + 1)
             z_later = z_later * np.float32(1 + float(chosen["allowance"]))
             held_out = _units(later.device, np.zeros(len(z_later), dtype=np.int64))
             judge = judge.compared(z_later, later.cohort, held_out)
@@ -93,7 +93,7 @@ class Model(ABC):
     def score(self, rows: pl.DataFrame, *, reasons: Reasons = "flagged") -> pl.DataFrame:
         """One row a row, in their order; see the contract of model scores. Null where a row holds nothing to judge."""
         table = self.conditioner.table(rows)
-        z = self.conditioner.residuals(rows)
+        z = self.conditioner.residuals_of(table)
         scores = self.scale.score(self.judge.raw(z, table.cohort))
         if np.isnan(scores).any():
             raise ValueError(f"{self.info.model_id} gave NaN for {int(np.isnan(scores).sum()):,} of {len(z):,} rows")
@@ -115,7 +115,8 @@ class Model(ABC):
 
     def raw(self, rows: pl.DataFrame) -> F64:
         """The oddity before calibration: finer than the score among rows that are all usual."""
-        return self.judge.raw(self.conditioner.residuals(rows), self.conditioner.table(rows).cohort)
+        table = self.conditioner.table(rows)
+        return self.judge.raw(self.conditioner.residuals_of(table), table.cohort)
 
     def _reasons(self, z: F32, cohort: I64, wanted: Bools) -> tuple[pl.Series, pl.Series]:
         names: list[list[str] | None] = [None] * len(z)

@@ -147,16 +147,8 @@ def _home(device: I64, cohort: I64, devices: int) -> I64:
 
 
 def _median(values: F64) -> F64:
-    if not len(values):
-        return np.full(values.shape[1], np.nan)
-    with np.errstate(all="ignore"):
-        return np.asarray(_quiet_nanmedian(values))
-
-
-def _quiet_nanmedian(values: F64) -> F64:
-    empty = ~np.isfinite(values).any(axis=0)
-    filled = np.where(empty, 0.0, values)
-    return np.where(empty, np.nan, np.nanmedian(filled, axis=0))
+    """Median of each column's numbers; NaN where it has none."""
+    return np.array([np.median(c[np.isfinite(c)]) if np.isfinite(c).any() else np.nan for c in values.T])
 
 
 def _spread(values: F64) -> F64:
@@ -164,12 +156,16 @@ def _spread(values: F64) -> F64:
     regime in which all is still decides it alone."""
     if len(values) < 2:
         return np.full(values.shape[1], np.nan)
-    empty = ~np.isfinite(values).any(axis=0)
-    away = np.where(empty, 0.0, values - _quiet_nanmedian(values))
-    robust = _MAD * np.nanmedian(np.abs(away), axis=0)
-    limit = np.where(robust > 1e-9 * np.nanmax(np.abs(away), axis=0), _FAR * robust, np.inf)
-    size = np.sqrt(np.nanmean(np.clip(away, -limit, limit) ** 2, axis=0))
-    return np.where(empty, np.nan, size)
+    return np.array([_spread_of(column[np.isfinite(column)]) for column in values.T])
+
+
+def _spread_of(values: F64) -> float:
+    if not len(values):
+        return float("nan")
+    away = values - np.median(values)
+    robust = _MAD * float(np.median(np.abs(away)))
+    limit = _FAR * robust if robust > 1e-9 * float(np.abs(away).max()) else np.inf
+    return float(np.sqrt(np.mean(np.clip(away, -limit, limit) ** 2)))
 
 
 def _by_cohort(values: F64, cohort: I64, cohorts: int) -> F64:
