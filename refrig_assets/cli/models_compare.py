@@ -77,15 +77,21 @@ def compare(
 
 
 def _rows(lake: "Lake", hours: int, until: datetime | None) -> "tuple[pl.DataFrame, datetime, datetime]":
-    from refrig_assets.pipeline.model_rows import model_rows, newest_features
+    import polars as pl
+
+    from refrig_assets.pipeline.hours import hours_between
+    from refrig_assets.pipeline.model_input import model_inputs
+    from refrig_assets.pipeline.model_rows import newest_features
 
     newest = newest_features(lake)
     if newest is None:
         raise NothingToCompareError(f"the lake at {lake.uri} has no features yet: run the features first.")
     end = until or newest
     start = end - timedelta(hours=hours)
-    rows = model_rows(lake, start, end)
-    if rows.is_empty():
+    # What scoring would give the models: gaps filled, thin windows left out.
+    parts = [p.rows for h in hours_between(start, end) for p in model_inputs(lake, h, min(end, h + timedelta(hours=1)))]
+    rows = pl.concat(parts) if parts else None
+    if rows is None or rows.is_empty():
         raise NothingToCompareError(
             f"there are no windows from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC; features reach to "
             f"{newest:%Y-%m-%d %H:%M}. Choose other hours with --until and --hours."
@@ -94,7 +100,9 @@ def _rows(lake: "Lake", hours: int, until: datetime | None) -> "tuple[pl.DataFra
 
 
 def _scored(model: "Model", rows: "pl.DataFrame") -> "pl.DataFrame":
-    return rows.select("device_id", "window_end").hstack(model.score(rows, reasons="none"))
+    from refrig_assets.pipeline.scoring import score_with
+
+    return rows.select("device_id", "window_end").hstack(score_with(model, rows, reasons="none"))
 
 
 def _show(report: "CanaryReport", start: datetime, end: datetime) -> None:

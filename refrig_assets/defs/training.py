@@ -23,7 +23,7 @@ from refrig_assets.pipeline.thresholds import CSV_NAME, write_thresholds
 from refrig_assets.pipeline.training import Trained, train
 from refrig_assets.pipeline.training_data import TrainingDataReport, assemble_training_data
 from refrig_assets.pipeline.training_rows import read_training_rows
-from refrig_assets.pipeline.training_sample import SampleSettings
+from refrig_assets.pipeline.training_sample import Outage, SampleSettings
 
 DATA, BASELINES, THRESHOLDS = TRAINING_DATA.name, FEATURE_BASELINES.name, SUGGESTED_THRESHOLDS.name
 _SHOWN_OUTAGES = 20
@@ -41,6 +41,8 @@ class TrainingDataConfig(dg.Config):
     history_days: int = _DEFAULTS.history_days
     max_rows: int = _DEFAULTS.max_rows
     max_windows_read: int = _DEFAULTS.max_windows_read
+    outages: list[dict[str, str]] = []  # noqa: RUF012 - pydantic copies it
+    """stretches known to be no good: start and end (ISO 8601, UTC), and site_id where it is one site's"""
 
 
 class TrainingConfig(dg.Config):
@@ -83,7 +85,10 @@ def training_data(
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """What there is to learn from up to the end of the day. The table holds the rows of the last snapshot taken."""
     settings = SampleSettings(
-        history_days=config.history_days, max_rows=config.max_rows, max_windows_read=config.max_windows_read
+        history_days=config.history_days,
+        max_rows=config.max_rows,
+        max_windows_read=config.max_windows_read,
+        outages=tuple(Outage.of(told) for told in config.outages),
     )
     end = partition_starts(context)[-1] + timedelta(days=1)
     with retried_if_transient(context):

@@ -28,7 +28,8 @@ _TELLING = 3.0
 
 WHAT_IT_DOES: Mapping[str, str] = {
     "statistical_baseline": "It learns for each device, cohort and the fleet what is usual under the conditions of the "
-    "moment, and scores how far a window lies from that, each feature alone and all of them together.",
+    "moment, and scores how far a window lies from that: each feature alone, all of them together, and along the "
+    "directions in which known faults push a machine.",
     "isolation_forest": "It cuts the fleet's windows apart at random; a window that few cuts set apart is odd.",
     "autoencoder": "A small network learns to say a cohort's windows again through a narrow middle; a window that it "
     "says badly has features that do not go together as they usually do.",
@@ -142,7 +143,8 @@ _HOW_TO_READ = (
     + ", ".join(f"{share:g} score above {limit:g}" for limit, share in PROMISED.items())
     + ". A score of 0.7 is not \"70 % ill\": it is as rare as one healthy window in a thousand. The contributors of a "
     "flagged window say which features made it odd: + is above what was expected of this machine under the conditions "
-    "of the moment, − below, and the sizes are shares of the evidence. One model alone never makes a HIGH alert."
+    "of the moment, − below, and the sizes are shares of the evidence. One model alone never "
+    "makes a HIGH alert; a score above 0.95 is CRITICAL whoever gives it."
 )  # fmt: skip
 
 

@@ -36,15 +36,8 @@ class Basis:
 
     @classmethod
     def of(cls, context: F64, time_us: I64 | None) -> "Basis":
-        with np.errstate(all="ignore"):
-            centre = np.nan_to_num(np.nanmedian(context, axis=0)) if context.size else np.zeros(context.shape[1])
-            low, high = (
-                np.nan_to_num(np.nanpercentile(context, [10, 90], axis=0))
-                if context.size
-                else np.zeros((2, context.shape[1]))
-            )
-            deviation = np.nan_to_num(np.nanstd(context, axis=0)) if context.size else np.zeros(context.shape[1])
-        spread = np.where(high > low, (high - low) / 2.563, deviation)
+        told = np.array([_centre_and_spread(c[np.isfinite(c)]) for c in context.T]).reshape(-1, 2)
+        centre, spread = told[:, 0], told[:, 1]
         bends = np.full((len(_BENDS), context.shape[1]), np.nan)
         for k, values in enumerate(context.T):
             values = values[np.isfinite(values)]
@@ -71,6 +64,13 @@ class Basis:
             angle = 2 * np.pi * (time_us % _DAY_US) / _DAY_US
             parts.append(np.column_stack([np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle)]))
         return np.hstack(parts)
+
+
+def _centre_and_spread(values: F64) -> tuple[float, float]:
+    if not len(values):
+        return 0.0, 0.0
+    low, middle, high = np.percentile(values, [10, 50, 90])
+    return float(middle), float((high - low) / 2.563 if high > low else values.std())
 
 
 def restlessness(basis: F64, size: F64, prior: F64 | None = None) -> F64:

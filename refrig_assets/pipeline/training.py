@@ -147,7 +147,10 @@ def _limits(data: TrainingRows) -> list[str]:
     few = data.rows.group_by("cohort_id").agg(pl.col("device_id").n_unique()).filter(pl.col("device_id") < 10)
     told = []
     if few.height:
-        told.append(f"{few.height} cohorts have fewer than ten devices; there the fleet says what is usual.")
+        told.append(
+            f"{few.height} cohorts have fewer than ten devices: their levels are their own, but how they answer to "
+            "conditions and how far they stray is mostly the fleet's."
+        )
     if not data.split("held_out").height:
         told.append("No device was held out: how it does on machines that it has not seen is not known.")
     return told

@@ -6,9 +6,9 @@ at even distances over all days and hours of the day, and another run takes the 
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -36,6 +36,21 @@ class Outage:
     start: datetime
     end: datetime
     site_id: str | None = None
+
+    @classmethod
+    def of(cls, told: Mapping[str, str]) -> "Outage":
+        """From its text: {start, end, and site_id where it is one site's}."""
+        unknown = sorted(set(told) - {"start", "end", "site_id"})
+        if unknown or not {"start", "end"} <= set(told):
+            raise TrainingDataError(f"an outage has start, end and perhaps site_id; this one is {dict(told)}")
+        try:
+            start, end = (datetime.fromisoformat(told[k]) for k in ("start", "end"))
+        except ValueError as error:
+            raise TrainingDataError(f"the outage {dict(told)} has no ISO 8601 times: {error}") from None
+        start, end = (t if t.tzinfo else t.replace(tzinfo=UTC) for t in (start, end))
+        if end <= start:
+            raise TrainingDataError(f"the outage {dict(told)} ends before it begins")
+        return cls(start, end, told.get("site_id"))
 
 
 @dataclass(frozen=True)

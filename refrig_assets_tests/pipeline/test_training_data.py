@@ -240,3 +240,11 @@ def test_an_empty_table_says_what_to_do(lake: Lake) -> None:
     with pytest.raises(TrainingDataError, match="make it first"):
         read_training_rows(lake)
     assert everything(lake, TRAINING_DATA.name).is_empty()
+
+
+def test_an_outage_is_told_in_text() -> None:
+    told = Outage.of({"start": "2026-03-02T04:00", "end": "2026-03-02T06:00+00:00", "site_id": "site-0"})
+    assert (told.end - told.start, told.site_id) == (timedelta(hours=2), "site-0")
+    for wrong in ({"start": "2026-03-02"}, {"start": "x", "end": "y"}, {"start": "2026-03-03", "end": "2026-03-02"}):
+        with pytest.raises(TrainingDataError, match="outage"):
+            Outage.of(wrong)
