@@ -62,7 +62,7 @@ def run(spec: EvaluationSpec, home: Path, tell: Tell | None = None) -> Run:
     plan = evaluation_plan(fleet, spec)
     lake = Lake(follow.lake_uri(home)).create()
     lake.table(DEVICE_REGISTRY).replace_all(fleet.registry)
-    lake.table(MAINTENANCE_EVENTS).append(repairs(plan.truth, spec.scored_from))
+    lake.table(MAINTENANCE_EVENTS).append(repairs(plan.truth, spec.end))
     done = Run(spec, home, plan.truth)
     # Not forked: Polars' threads do not survive that.
     pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
@@ -119,7 +119,7 @@ def _reporting(
 
 
 def repairs(truth: pl.DataFrame, before: datetime) -> pl.DataFrame:
-    """What the maintenance system knows when training begins: failed machines that have been repaired."""
+    """What the maintenance system comes to know: failed machines that have been repaired, each from then on."""
     known = truth.filter(pl.col("failure_time").is_not_null() & (pl.col("ended_at") < before))
     return MAINTENANCE_EVENTS.conform(
         known.select(

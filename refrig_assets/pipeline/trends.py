@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from refrig_assets.contracts.features import DEVICE_FEATURES
-from refrig_assets.contracts.trends import CHANGE_H, DEVICE_TRENDS
+from refrig_assets.contracts.modelling import MAINTENANCE_EVENTS
+from refrig_assets.contracts.trends import CHANGE_H, DEVICE_TRENDS, HORIZONS_H
 from refrig_assets.lake import HOUR, Lake
 from refrig_assets.pipeline.hours import SOURCE_HOUR, SOURCE_MARK, floor_hour, read_accounts, write_accounts
 from refrig_assets.pipeline.stopwatch import Stopwatch
@@ -15,6 +16,9 @@ from refrig_assets.transforms.trends import CHANGE_INPUTS, LOOK_BACK_H, TREND_IN
 
 LOOK_BACK = timedelta(hours=LOOK_BACK_H)
 WINDOW_MIN = 60
+# Account: repairs that bore on the hour, as known when it was made.
+REPAIRS = "repairs"
+_REPAIRS_MATTER = timedelta(hours=CHANGE_H + min(HORIZONS_H))
 # Hours this young may still get late rows; their trends are not made again until they have settled.
 SETTLES_IN = timedelta(hours=6)
 # Made anew as late rows come in, the day's trends would be made again each hour for a week.
@@ -43,12 +47,14 @@ def trend_hours(lake: Lake, hours: Sequence[datetime], now: datetime) -> Iterato
     An hour whose windows are the same as when it was made is left alone. Windows still open by `now` do not exist.
     """
     held: dict[datetime, HourOfWindows] = {}
+    all_repairs = _repairs(lake)
     for hour in sorted(hours):
+        repairs = all_repairs.filter(pl.col("completed_date").is_between(hour - _REPAIRS_MATTER, hour))
         report = TrendReport(hour)
         watch = Stopwatch()
         accounts = read_accounts(lake, hour - LOOK_BACK, hour + HOUR)
         sources = _sources(accounts, hour)
-        if _is_current(accounts, hour, sources):
+        if _is_current(accounts, hour, sources, repairs.height):
             report.unchanged = True
             report.rows = _rows_of(lake, hour)
             report.version = lake.table(DEVICE_TRENDS).version
@@ -56,9 +62,9 @@ def trend_hours(lake: Lake, hours: Sequence[datetime], now: datetime) -> Iterato
             held = {h: w for h, w in held.items() if hour - LOOK_BACK <= h < hour}
             report.hours_read = _read(lake, hour, now, held)
             watch.lap("read")
-            rows = trend_rows(held, hour, _earlier(lake, hour))
+            rows = trend_rows(held, hour, _earlier(lake, hour), repairs)
             watch.lap("rules")
-            _write(lake, rows, sources, report)
+            _write(lake, rows, sources, repairs.height, report)
             watch.lap("write")
         report.seconds = watch.laps
         yield report
@@ -103,11 +109,18 @@ def _earlier(lake: Lake, hour: datetime) -> pl.DataFrame:
     return lake.table(DEVICE_TRENDS).scan(then, then + HOUR).select(columns).collect(engine="in-memory")
 
 
-def _write(lake: Lake, rows: pl.DataFrame, sources: dict[str, dict[datetime, int]], report: TrendReport) -> None:
+def _repairs(lake: Lake) -> pl.DataFrame:
+    events = lake.table(MAINTENANCE_EVENTS).scan().filter(pl.col("completed_date").is_not_null())
+    return events.select("device_id", "completed_date").collect(engine="in-memory")
+
+
+def _write(
+    lake: Lake, rows: pl.DataFrame, sources: dict[str, dict[datetime, int]], repairs: int, report: TrendReport
+) -> None:
     table, hour = lake.table(DEVICE_TRENDS), report.hour
     commit = table.replace_range(hour, hour + HOUR, table.write_files(rows, f"h{hour:%H}"))
     report.rows, report.bytes, report.version = rows.height, commit.bytes, commit.version
-    write_accounts(lake, DEVICE_TRENDS.name, hour, {"rows": rows.height}, sources)
+    write_accounts(lake, DEVICE_TRENDS.name, hour, {"rows": rows.height, REPAIRS: repairs}, sources)
 
 
 def _sources(accounts: pl.DataFrame, hour: datetime) -> dict[str, dict[datetime, int]]:
@@ -129,12 +142,13 @@ def _marks(accounts: pl.DataFrame) -> pl.DataFrame:
     return summed.sort("source", "account")
 
 
-def _is_current(accounts: pl.DataFrame, hour: datetime, sources: dict[str, dict[datetime, int]]) -> bool:
+def _is_current(accounts: pl.DataFrame, hour: datetime, sources: dict[str, dict[datetime, int]], repairs: int) -> bool:
     made = accounts.filter((pl.col("table") == DEVICE_TRENDS.name) & (pl.col("hour") == hour))
     told: dict[str, dict[datetime, int]] = {SOURCE_HOUR: {}, SOURCE_MARK: {}}
     for account, other, rows in made.drop_nulls("other_hour").select("account", "other_hour", "rows").iter_rows():
         told[account][other] = rows
-    return any(told.values()) and told == sources
+    known = made.filter(pl.col("account") == REPAIRS)["rows"].sum()
+    return any(told.values()) and told == sources and known == repairs
 
 
 def _rows_of(lake: Lake, hour: datetime) -> int:

@@ -13,6 +13,7 @@ import polars as pl
 
 from refrig_assets.contracts.features import FEATURE_NAMES
 from refrig_assets.contracts.trends import (
+    CHANGE_H,
     CHANGED,
     DERIVED,
     DEVICE_TRENDS,
@@ -58,11 +59,15 @@ class HourOfWindows:
 
 
 def trend_rows(
-    before: Mapping[datetime, HourOfWindows], hour: datetime, earlier: pl.DataFrame | None = None
+    before: Mapping[datetime, HourOfWindows],
+    hour: datetime,
+    earlier: pl.DataFrame | None = None,
+    repairs: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """The trends of every device that has a window in the hours before; other hours are not looked at.
 
-    `earlier` holds the trends to compare with, of the hour `CHANGE_H` hours before.
+    `earlier` holds the trends to compare with, of the hour `CHANGE_H` hours before. `repairs` holds device_id and
+    completed_date of what was repaired: what a machine did before says nothing of what it is since.
     """
     back = [before.get(hour - n * HOUR) for n in range(1, LOOK_BACK_H + 1)]
     there = [h for h in back if h is not None and len(h.devices)]
@@ -71,25 +76,46 @@ def trend_rows(
     devices = there[0].devices
     if not all(h.devices.equals(devices) for h in there):
         devices = pl.concat([h.devices for h in there]).unique().sort()
+    since = _repaired_at(devices, hour, repairs)
     sums = np.zeros((len(devices), len(TRENDED)))
     counts = np.zeros((len(devices), len(TRENDED)), dtype=np.int16)
     present = np.zeros(len(devices), dtype=np.int32)
     columns: dict[str, pl.Series | Floats] = {"device_id": devices}
     for number, windows in enumerate(back, start=1):
         if windows is not None and len(windows.devices):
-            _add(windows, devices, sums, counts, present)
+            usable = None if since is None else since <= np.datetime64((hour - number * HOUR).replace(tzinfo=None))
+            _add(windows, devices, sums, counts, present, usable)
         if number in HORIZONS_H:
             columns |= _means(sums, counts, number)
     start = pl.lit(hour).cast(DEVICE_TRENDS.dtypes["window_start"]).alias("window_start")
     frame = pl.DataFrame(columns).with_columns(start, pl.Series("hours_present", present))
     frame = frame.with_columns(pl.col(pl.Float64).fill_nan(None))
-    return DEVICE_TRENDS.conform(_with_changes(frame, earlier))
+    compared_from = np.datetime64((hour - (CHANGE_H + min(HORIZONS_H)) * HOUR).replace(tzinfo=None))
+    spoilt = pl.lit(False) if since is None else pl.Series(since > compared_from)
+    frame = _with_changes(frame, earlier).with_columns(
+        pl.when(~spoilt).then(pl.col(c)).alias(c) for c in map(change_name, CHANGED)
+    )
+    return DEVICE_TRENDS.conform(frame.filter(pl.col("hours_present") > 0))
+
+
+def _repaired_at(devices: pl.Series, hour: datetime, repairs: pl.DataFrame | None) -> npt.NDArray[np.datetime64] | None:
+    """The first full hour after each device's last repair that is done by the hour; None where there was none."""
+    if repairs is None:
+        return None
+    done = repairs.filter((pl.col("completed_date") <= hour) & pl.col("device_id").is_in(devices.to_list()))
+    if done.is_empty():
+        return None
+    whole = (pl.col("completed_date") - pl.duration(microseconds=1)).dt.truncate("1h") + pl.duration(hours=1)
+    last = done.group_by("device_id").agg(whole.max().dt.replace_time_zone(None).alias("at")).sort("device_id")
+    found = np.full(len(devices), np.datetime64("1970-01-01", "us"))
+    found[device_codes(last["device_id"], devices).to_numpy()] = last["at"].to_numpy()
+    return found
 
 
 def _with_changes(trends: pl.DataFrame, earlier: pl.DataFrame | None) -> pl.DataFrame:
     """Null where a device has no trends of that time."""
     if earlier is None or earlier.is_empty():
-        return trends
+        return trends.with_columns(pl.lit(None, dtype=pl.Float64).alias(change_name(f)) for f in CHANGED)
     then = earlier.select("device_id", *(pl.col(n).alias(f"{n}_then") for n in CHANGE_INPUTS))
     joined = trends.join(then, on="device_id", how="left", maintain_order="left")
     changes = [
@@ -104,18 +130,17 @@ def _add(
     sums: Floats,
     counts: npt.NDArray[np.int16],
     present: npt.NDArray[np.int32],
+    usable: npt.NDArray[np.bool_] | None,
 ) -> None:
     known = ~np.isnan(windows.values)
-    values = np.where(known, windows.values, 0.0)
-    if len(windows.devices) == len(devices):  # all of them, in the same order
-        sums += values
-        counts += known
-        present += 1
-        return
-    at = device_codes(windows.devices, devices).to_numpy()
-    sums[at] += values
+    # All of them, in the same order, or some.
+    at = slice(None) if len(windows.devices) == len(devices) else device_codes(windows.devices, devices).to_numpy()
+    there = np.ones(len(windows.devices), dtype=np.bool_) if usable is None else usable[at]
+    if usable is not None:
+        known &= there[:, None]
+    sums[at] += np.where(known, windows.values, 0.0)
     counts[at] += known
-    present[at] += 1
+    present[at] += there
 
 
 def _means(sums: Floats, counts: npt.NDArray[np.int16], hours: int) -> dict[str, pl.Series | Floats]:

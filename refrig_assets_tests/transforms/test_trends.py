@@ -6,7 +6,16 @@ import polars as pl
 import pytest
 
 from refrig_assets.contracts import DEVICE_TRENDS
-from refrig_assets.contracts.trends import DERIVED, HORIZONS_H, TREND_NAMES, TRENDED, trend_name
+from refrig_assets.contracts.base import TS
+from refrig_assets.contracts.trends import (
+    CHANGE_H,
+    DERIVED,
+    HORIZONS_H,
+    TREND_NAMES,
+    TRENDED,
+    change_name,
+    trend_name,
+)
 from refrig_assets.transforms.trends import TREND_INPUTS, HourOfWindows, trend_rows, with_derived
 from refrig_assets_tests.builders import HOUR, ONE_HOUR
 from refrig_assets_tests.windows import windows
@@ -90,3 +99,41 @@ def test_a_device_with_one_sensor_has_the_trends_of_that_sensor() -> None:
     known = [n for n in TREND_NAMES if found[n].null_count() == 0]
     assert known == ["temp_evaporator_mean_6h", "temp_evaporator_mean_24h"]
     assert set(DERIVED) <= set(TRENDED)
+
+
+def repaired(at: datetime, device: str = "dev-2") -> pl.DataFrame:
+    return pl.DataFrame({"device_id": [device], "completed_date": [at]}, schema_overrides={"completed_date": TS})
+
+
+def test_nothing_of_before_a_repair_is_used() -> None:
+    frame = made_before(24)
+    for minutes, hours_left in ((0, 3), (20, 2)):  # the hour in which it was done counts as before
+        at = HOUR - 3 * ONE_HOUR + timedelta(minutes=minutes)
+        found = trend_rows(held_of(frame), HOUR, None, repaired(at))
+        since = frame.filter(
+            (pl.col("device_id") != "dev-2") | (pl.col("window_start") >= HOUR - hours_left * ONE_HOUR)
+        )
+        assert found.equals(trend_rows(held_of(since), HOUR))
+    just_now = trend_rows(held_of(frame), HOUR, None, repaired(HOUR))
+    assert just_now["device_id"].to_list() == [d for d in DEVICES if d != "dev-2"]
+    assert trend_rows(held_of(frame), HOUR, None, repaired(HOUR + ONE_HOUR)).equals(trend_rows(held_of(frame), HOUR))
+
+
+@pytest.mark.parametrize(("hours_ago", "known"), [(10, False), (77, False), (79, True), (None, True)])
+def test_a_change_is_the_difference_to_three_days_before_unless_a_repair_lies_between(
+    hours_ago: int | None, known: bool
+) -> None:
+    then = HOUR - CHANGE_H * ONE_HOUR
+    frame = windows(DEVICES, then - 24 * ONE_HOUR, 24 + CHANGE_H, minutes=(60,), seed=5)
+    held = held_of(frame)
+    earlier = trend_rows(held, then).filter(pl.col("device_id") != "dev-5")
+    done = None if hours_ago is None else repaired(HOUR - hours_ago * ONE_HOUR)
+    found = trend_rows(held, HOUR, earlier, done)
+    name = change_name("superheat_mean")
+    by_device = dict(found.select("device_id", name).iter_rows())
+    six = trend_name("superheat_mean", 6)
+    now = dict(found.select("device_id", six).iter_rows())
+    before = dict(earlier.select("device_id", six).iter_rows())
+    assert by_device["dev-0"] == pytest.approx(now["dev-0"] - before["dev-0"])
+    assert by_device["dev-5"] is None
+    assert (by_device["dev-2"] is not None) is known
