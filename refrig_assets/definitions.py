@@ -3,6 +3,7 @@
 import dagster as dg
 
 from refrig_assets.defs.alerts import alert_board, device_alerts
+from refrig_assets.defs.baselines import feature_baselines, suggested_thresholds
 from refrig_assets.defs.canary import canary_reports
 from refrig_assets.defs.cleansing import clean_sensor_readings
 from refrig_assets.defs.fallback import rules_fallback, threshold_baseline
@@ -30,6 +31,8 @@ defs = dg.Definitions(
         device_features_daily,
         device_trends,
         *training_assets,
+        feature_baselines,
+        suggested_thresholds,
         data_quality_daily,
         *score_assets,
         rules_fallback,

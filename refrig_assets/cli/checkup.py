@@ -1,5 +1,6 @@
 """The examinations behind `refrig doctor`: each looks at one thing and says what it found and what to do."""
 
+import importlib
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from refrig_assets.lake import Lake
+    from refrig_assets.models.registry import Registry
 
 MIN_MEMORY_GB, MIN_DISK_GB, FULL_DISK_GB = 4.0, 5.0, 0.5
 PYTHONS = ((3, 11), (3, 13))
@@ -30,13 +32,15 @@ class Finding:
     remedy: str = ""
 
 
-def examine(lake: "Lake", landing: Path, port: int, now: datetime) -> list[Finding]:
+def examine(lake: "Lake", registry: "Registry", landing: Path, port: int, now: datetime) -> list[Finding]:
     """Every examination, in the order one would put things right."""
     return [
         python_version(),
         package_versions(_constraints_file()),
         *lake_findings(lake),
         landing_directory(landing),
+        model_registry(registry),
+        torch_version(),
         dagster_home(),
         port_free(port),
         memory(),
@@ -73,7 +77,7 @@ def package_versions(constraints: Path | None) -> Finding:
         except metadata.PackageNotFoundError:
             absent.append(name)
             continue
-        if have != wanted:
+        if have.partition("+")[0] != wanted.partition("+")[0]:  # torch 2.13.0+cpu is torch 2.13.0
             other.append(f"{name} {have} instead of {wanted}")
     if other:
         told = f"{len(other)} of {len(pins)} differ from {constraints.name}: {', '.join(other[:5])}"
@@ -130,6 +134,47 @@ def landing_directory(landing: Path) -> Finding:
         remedy = "name a readable folder by --landing or REFRIG_LANDING"
         return Finding("landing", "error", f"{landing} cannot be read: {error.strerror}", remedy)
     return Finding("landing", "ok", f"{landing} is readable, {days} days")
+
+
+def model_registry(registry: "Registry") -> Finding:
+    """Whether models can be read, new ones written where the registry is a file, and whether its routes are right.
+
+    One that is not there yet is not made: the first training does that.
+    """
+    from refrig_assets.models.registry import RegistryUnavailableError, RoutesError
+    from refrig_assets.pipeline.model_status import registry_file, registry_missing
+
+    file = registry_file(registry)
+    problem = _unwritable(file.parent) if file is not None else None
+    if file is not None and problem is None and file.exists() and not os.access(file, os.W_OK):
+        problem = "the file is read-only"
+    elsewhere = "correct its permissions, or point REFRIG_MODELS to another place"
+    if registry_missing(registry):
+        if problem:
+            return Finding("models", "error", f"none at {registry.uri}, nor can one be made: {problem}", elsewhere)
+        return Finding("models", "ok", f"none yet at {registry.uri}: the first training makes the registry")
+    try:
+        released = [m for m in registry.models() if registry.plan(m).champion]
+    except RegistryUnavailableError as error:
+        return Finding("models", "error", str(error), "without it nothing is trained and nothing scored by a model")
+    except RoutesError as error:
+        return Finding("models", "error", str(error), f"correct {registry.routes_file}: what it names does not score")
+    if problem:
+        told = f"{registry.uri} is not writable ({problem}): scoring goes on, training and releasing fail"
+        return Finding("models", "warn", told, elsewhere)
+    how = "answers" if file is None else "is readable and writable"
+    return Finding("models", "ok", f"{registry.uri} {how}; {len(released)} models released")
+
+
+def torch_version() -> Finding:
+    """Torch trains the autoencoder; nothing else needs it, scoring neither."""
+    try:
+        version = importlib.import_module("torch").__version__
+    except (ImportError, OSError) as error:  # a library that it links to may be missing
+        why = (str(error).splitlines() or [""])[0]
+        told = f"cannot be imported ({why}): no autoencoder can be trained; all else works"
+        return Finding("torch", "warn", told, "install it as the README says")
+    return Finding("torch", "ok", f"torch {version}, for training the autoencoder")
 
 
 def dagster_home() -> Finding:

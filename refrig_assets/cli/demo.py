@@ -121,7 +121,7 @@ def _make(home: Path, start: datetime, hours: int, took: dict[str, float]) -> di
 
     end = start + timedelta(hours=hours)
     checks: list[dict[str, Any]] = []
-    with dg.DagsterInstance.from_config(str(prepare_home(home / "dagster"))) as instance:
+    with dg.DagsterInstance.from_config(str(prepare_home(home / "dagster", renew=True))) as instance:
         begun = time.perf_counter()
         _note(checks, run_job(defs, "registry", instance, quiet=True))
         with progress_bar("Landing, cleaning, making features") as progress:

@@ -15,20 +15,22 @@ from refrig_assets.cli.common import (
     open_lake,
     print_json,
 )
+from refrig_assets.cli.models import models_option, open_registry
 
 
 @click.command()
 @lake_option
 @landing_option
+@models_option
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="The UI's port.")
 @click.option("--create", is_flag=True, help="Create the lake's tables where they are missing.")
 @json_option
 @debug_option
 @click.pass_context
 def doctor(
-    ctx: click.Context, lake_uri: str, landing: Path, port: int, create: bool, as_json: bool
+    ctx: click.Context, lake_uri: str, landing: Path, uri: str, port: int, create: bool, as_json: bool
 ) -> None:  # fmt: skip
-    """Whether this installation is able to run: versions, lake, landing, Dagster's home, port, memory, disk, clock.
+    """Whether this installation is able to run: versions, lake, landing, models, Dagster, memory, disk, clock.
 
     Ends with 1 where something must be put right first.
 
@@ -43,7 +45,7 @@ def doctor(
     lake = open_lake(lake_uri)
     if create:
         lake.create()
-    found = examine(lake, landing, port, now())
+    found = examine(lake, open_registry(uri), landing, port, now())
     level = "error" if any(f.level == "error" for f in found) else "ok"
     if as_json:
         print_json({"level": level, "examinations": [vars(f) for f in found]})

@@ -3,14 +3,11 @@
 import os
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from refrig_assets.cli.common import Moment, debug_option, json_option, lake_option, now, print_json, print_table
-
-if TYPE_CHECKING:
-    pass
 
 DEFAULT_HOME = "data/dagster"
 MODELS = ("statistical_baseline", "isolation_forest", "autoencoder", "dbscan_cohort")
@@ -52,7 +49,7 @@ def _devices(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...
 @click.option("--even-stale", is_flag=True, help="Score the newest hour although its features are over two hours old: "
               "you want history, not what is going on now.")  # fmt: skip
 @click.option("--top", type=click.IntRange(0, 1000), default=10, show_default=True,
-              help="Show so many of the highest scores.")  # fmt: skip
+              help="Show so many devices, those with the highest scores.")  # fmt: skip
 @lake_option
 @json_option
 @debug_option
@@ -61,7 +58,7 @@ def score(
     ctx: click.Context, models: tuple[str, ...], hour: datetime, hours: int, devices: list[str], even_stale: bool,
     top: int, lake_uri: str, as_json: bool,
 ) -> None:  # fmt: skip
-    """Score the 15-minute windows of an hour, and show who stands out and why.
+    """Score the 15-minute windows of an hour, and show which devices stand out and why.
 
     Runs the score assets of the named models, as their schedule does, and so writes model_scores and shows up in the
     UI. Scoring again puts new rows in the place of the old ones: the same version gives the same scores. The version
@@ -86,7 +83,8 @@ def score(
     else:
         for one in failed:
             click.echo(f"{click.style('Failed:', fg='red')} {one}", err=True)
-        _show(rows)
+        if top:
+            _show(rows)
     ctx.exit(1 if failed else 0)
 
 
@@ -148,7 +146,7 @@ def _told(step: str, error: Any) -> str:
 def _highest(
     lake_uri: str, models: list[str], hour: datetime, hours: int, devices: list[str], top: int
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """The highest scores of champions, and flags of the rules, that the hours hold now."""
+    """The devices that stand out most in these hours, each by its highest window; of champions and rules."""
     import polars as pl
 
     from refrig_assets.cli.common import open_lake
@@ -159,23 +157,32 @@ def _highest(
     rows = rows.filter((pl.col("deployment_role") == "champion") | pl.col("model_id").is_in(list(WITHOUT_MODEL)))
     if devices:
         rows = rows.filter(pl.col("device_id").is_in(devices))
-    shown = ["device_id", "window_start", "window_end", "model_id", "model_version", "anomaly_score", "anomaly_flag",
+    shown = ["window_start", "window_end", "model_id", "model_version", "anomaly_score", "anomaly_flag",
              "top_contributors", "contributor_scores"]  # fmt: skip
-    order = ["anomaly_score", "anomaly_flag", "device_id", "window_start", "model_id"]
-    descending = [True, True, False, False, False]
-    return rows.select(shown).sort(order, descending=descending).head(top).collect().to_dicts()
+    order = ["anomaly_score", "anomaly_flag", "window_start", "model_id"]
+    of_device = rows.sort(order, descending=[True, True, False, False]).group_by("device_id")
+    highest = of_device.agg(
+        pl.col(shown).first(),
+        windows=pl.col("window_start").n_unique(),
+        windows_flagged=pl.col("window_start").filter("anomaly_flag").n_unique(),
+    )
+    order = ["anomaly_score", "anomaly_flag", "windows_flagged", "device_id"]
+    return highest.sort(order, descending=[True, True, True, False]).head(top).collect().to_dicts()
 
 
 def _show(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        click.echo("There are no scores to show")
+        return
     cells = [
         (
-            r["device_id"], f"{r['window_start']:%Y-%m-%d %H:%M}", f"{r['model_id']} {r['model_version']}",
-            f"{r['anomaly_score']:.3f}", "yes" if r["anomaly_flag"] else "", _because(r),
+            r["device_id"], f"{r['anomaly_score']:.3f}", f"{r['window_start']:%Y-%m-%d %H:%M}",
+            f"{r['model_id']} {r['model_version']}", f"{r['windows_flagged']} of {r['windows']}", _because(r),
         )
         for r in rows
     ]  # fmt: skip
-    headers = ("device", "window", "model", "score", "flagged", "because of")
-    print_table("Highest scores", headers, cells, right=(3,))
+    headers = ("device", "highest", "in the window of", "by", "windows flagged", "because of")
+    print_table("Devices that stand out most", headers, cells, right=(1, 4))
 
 
 def _because(row: dict[str, Any]) -> str:

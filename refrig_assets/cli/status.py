@@ -1,4 +1,4 @@
-"""`refrig status`: the lake's state and what Dagster says fails. The lake's part is `pipeline/status.py`."""
+"""`refrig status`: the lake, the models and what Dagster says fails. What is known of them: `pipeline/*status.py`."""
 
 import os
 from datetime import datetime
@@ -20,8 +20,10 @@ from refrig_assets.cli.common import (
     print_json,
     print_table,
 )
+from refrig_assets.cli.models import models_option, open_registry
 
 if TYPE_CHECKING:
+    from refrig_assets.pipeline.model_status import ModelsStatus
     from refrig_assets.pipeline.status import LakeStatus
 
 _MARK = {"ok": MARKS["ok"], "late": MARKS["warn"], "warn": MARKS["warn"], "error": MARKS["error"], "empty": "·"}
@@ -31,16 +33,18 @@ _SHOWN = 5
 @click.command()
 @lake_option
 @landing_option
+@models_option
 @click.option("--as-of", type=Moment(), default=None, help="Judge freshness at this time instead of now.")
 @json_option
 @debug_option
 @click.pass_context
 def status(
-    ctx: click.Context, lake_uri: str, landing: Path, as_of: datetime | None, as_json: bool
+    ctx: click.Context, lake_uri: str, landing: Path, uri: str, as_of: datetime | None, as_json: bool
 ) -> None:  # fmt: skip
-    """What is in the lake, how fresh it is against its service levels, and what fails.
+    """What is in the lake, how fresh it is against its service levels, which models score, and what fails.
 
-    Ends with 1 where something is in error: a table past its limit, a check or a run that failed.
+    Ends with 1 where something is in error: a table past its limit, released models without scores, a check or a run
+    that failed.
 
     \b
     Examples:
@@ -48,18 +52,22 @@ def status(
       refrig status --json | jq '.tables[] | select(.level == "error")'
     """
     from refrig_assets.cli.instance import read_instance
+    from refrig_assets.pipeline.model_status import models_status
     from refrig_assets.pipeline.status import lake_status
 
     at = as_of or now()
     lake = lake_status(open_lake(lake_uri), at, landing, os.environ.get("REFRIG_STREAM_STATE", ""))
+    models = models_status(open_lake(lake_uri), open_registry(uri), at)
     instance = read_instance(at)
-    errors = lake.errors + [f"check {c.says}" for c in instance.failed_checks if c.severe]
+    errors = lake.errors + models.errors + [f"check {c.says}" for c in instance.failed_checks if c.severe]
     errors += [f"run {r.says}" for r in instance.failed_runs]
     level = "error" if errors else "ok"
     if as_json:
-        print_json({"level": level, "errors": errors, **lake.as_dict(), "dagster": instance.as_dict()})
+        told = {**lake.as_dict(), **models.as_dict(), "dagster": instance.as_dict()}
+        print_json({"level": level, "errors": errors, **told})
     else:
         _show(lake)
+        _show_models(models)
         _show_instance(
             instance.unreadable, [c.says for c in instance.failed_checks], [r.says for r in instance.failed_runs]
         )
@@ -88,6 +96,25 @@ def _show(lake: "LakeStatus") -> None:
     if lake.dead_letters_24h:
         told: dict[str, Any] = lake.dead_letters_24h
         click.echo(f"Dead letters of the last 24 h: {', '.join(f'{n:,} {why}' for why, n in told.items())}")
+
+
+def _show_models(found: "ModelsStatus") -> None:
+    rows = [
+        (
+            _MARK[m.level], m.model_id, m.champion and f"{m.champion}{' (pinned)' if m.pinned else ''}",
+            ", ".join(f"{who}: {version}" for who, version in m.beside.items()),
+            m.newest and f"{m.newest:%Y-%m-%d %H:%M}", m.says,
+        )
+        for m in found.models
+    ]  # fmt: skip
+    if rows:
+        headers = ("", "model", "version", "others", "scored until", "newest scores")
+        print_table(f"Models of {found.registry}", headers, rows)
+    if found.says:
+        click.echo(f"{'✗' if found.problem else '·'} models: {found.says}")
+    if found.released or found.scores.newest:
+        mark = {"scores": "✓", "rules": "!", "stream": "✗"}[found.scores.use]
+        click.echo(f"{'!' if found.scores.failing and mark == '✓' else mark} scores: {found.scores.says}")
 
 
 def _show_instance(unreadable: str | None, checks: list[str], runs: list[str]) -> None:

@@ -99,7 +99,7 @@ FEATURE_BASELINES = Contract(
     title="Feature baselines",
     description="What is normal for a feature in the fleet, a cohort or a device; rewritten at each training.",
     key=("feature_name", "granularity", "cohort_id", "device_id", "model_version"),
-    group="features",
+    group="training",
     columns={
         "feature_name": column(STR, "feature, or trend of one"),
         "granularity": column(STR, "scope of the baseline", isin=("fleet", "cohort", "device")),

@@ -95,7 +95,7 @@ def _produce(
             {
                 "dagster/partition_row_count": report.rows,
                 "flagged": report.flagged,
-                "too_little_of_them_there": report.incomplete,
+                "too_few_sensor_values": report.incomplete,
                 "reasons": counts_table(report.by_reason, "feature", "windows"),
                 **table_metadata(lake.table(MODEL_SCORES), report.version),
             },

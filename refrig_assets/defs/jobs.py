@@ -14,12 +14,13 @@ from refrig_assets.contracts.scoring import (
     SCORE_QUALITY,
     THRESHOLD_BASELINE,
 )
+from refrig_assets.defs.baselines import BASELINES, THRESHOLDS
 from refrig_assets.defs.freshness import WATCHED
 from refrig_assets.defs.metadata import records_table
 from refrig_assets.defs.resources import ClockResource, LakeResource
 from refrig_assets.defs.score_quality import CLOCK_CHECKS
 from refrig_assets.defs.scoring import asset_of
-from refrig_assets.defs.training import BASELINES, DATA, THRESHOLDS, trained_asset_of
+from refrig_assets.defs.training import DATA, trained_asset_of
 from refrig_assets.monitoring.stream import CHECK, LIMITS
 from refrig_assets.pipeline.upkeep import keep_up
 

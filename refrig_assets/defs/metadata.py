@@ -39,6 +39,8 @@ def records_table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
         return dg.MetadataValue.text("none")
 
     def plain(value: Any) -> str | int | float | bool | None:
+        if isinstance(value, float):
+            return float(f"{value:.5g}")  # whoever wants more digits reads the table
         return value if isinstance(value, str | int | float | bool) or value is None else str(value)
 
     columns = list(dict.fromkeys(k for row in rows for k in row))

@@ -10,7 +10,6 @@ from refrig_assets.contracts.base import Freshness
 from refrig_assets.contracts.scoring import (
     DAILY_FRESHNESS,
     DETECTORS,
-    HISTOGRAM_BINS,
     HOURLY_DETECTORS,
     HOURLY_FRESHNESS,
     RULES_FALLBACK,
@@ -19,12 +18,12 @@ from refrig_assets.contracts.scoring import (
 from refrig_assets.defs.automation import when_some_inputs_change
 from refrig_assets.defs.metadata import (
     PICTURES_PER_RUN,
-    bar_picture,
     check_result,
     records_table,
     table_metadata,
 )
 from refrig_assets.defs.partitions import hour_key, hourly, partition_starts
+from refrig_assets.defs.pictures import scores_picture
 from refrig_assets.defs.resources import ClockResource, LakeResource
 from refrig_assets.defs.retry import retried_if_transient
 from refrig_assets.defs.scoring import asset_of
@@ -36,6 +35,28 @@ from refrig_assets.pipeline.proxies import write_quality_hour
 from refrig_assets.pipeline.score_age import ScoreAge, score_age
 
 QUALITY = SCORE_QUALITY.name
+
+
+def _percent(column: str) -> pl.Expr:
+    return (100 * pl.col(column)).round(2)
+
+
+# Narrow: what is wider than the page has to be scrolled to.
+_OF_MODELS = {
+    "model": pl.col("model_id"), "windows": pl.col("windows"), "% flagged": _percent("flag_rate"),
+    **{f"% above {n / 100:g}": _percent(f"share_above_{n}") for n in (70, 85, 95)},
+    "p99": pl.col("score_p99").round(3),
+}  # fmt: skip
+_FROM_RUN_TO_RUN = {
+    "model": pl.col("model_id"), "run before": pl.col("compared_hour").dt.strftime("%Y-%m-%d %H:00"),
+    "% of devices flipped": _percent("flip_rate"), "rank correlation": pl.col("rank_correlation").round(3),
+}  # fmt: skip
+_OF_SEVERAL = {
+    "models": pl.when(pl.col("measure") == "joint").then(pl.lit("all of them"))
+    .otherwise(pl.concat_str("model_id", "other_model", separator=" and ", ignore_nulls=True)),
+    "windows": pl.col("windows"), "% agreed": _percent("agreement"), "% of flags shared": _percent("overlap"),
+    "rank correlation": pl.col("rank_correlation").round(3),
+}  # fmt: skip
 
 
 @dg.multi_asset(
@@ -78,26 +99,18 @@ def score_quality(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.M
 def _metadata(rows: pl.DataFrame, hour: datetime, *, pictures: bool) -> dict[str, Any]:
     models = rows.filter(pl.col("measure") == "model")
     others = rows.filter(pl.col("measure") != "model")
-    shown = ["model_id", "windows", "devices", "flag_rate", "score_p50", "score_p99", "share_above_85",
-             "compared_hour", "flip_rate", "rank_correlation"]  # fmt: skip
-    compared = ["model_id", "other_model", "windows", "agreement", "overlap", "rank_correlation"]
     metadata: dict[str, Any] = {
         "dagster/partition_row_count": rows.height,
-        "models": records_table(models.select(shown).to_dicts()),
-        "agreement": records_table(others.select(compared).to_dicts()),
+        "models": records_table(models.select(**_OF_MODELS).to_dicts()),
+        "stability": records_table(models.select(**_FROM_RUN_TO_RUN).to_dicts()),
+        "agreement": records_table(others.select(**_OF_SEVERAL).to_dicts()),
     }
-    if not pictures:
-        return metadata
-    for model, histogram in models.select("model_id", "histogram").iter_rows():
-        bins = {f"{n / HISTOGRAM_BINS:.2f}": 100 * share for n, share in enumerate(histogram or [])}
-        metadata[f"scores_of_{model}"] = bar_picture(bins, f"{model}: scores, {hour_key(hour)}", "% of windows")
-    if models.height:
-        rates = {m: 100 * rate for m, rate in models.select("model_id", "flag_rate").iter_rows()}
-        metadata["flag_rates"] = bar_picture(rates, "windows flagged", "%", horizontal=True)
-    if others.height:
-        pairs = others.with_columns(name=pl.concat_str("model_id", "other_model", separator=" + ", ignore_nulls=True))
-        agreed = {n: 100 * (a or 0.0) for n, a in pairs.select("name", "agreement").iter_rows()}
-        metadata["agreements"] = bar_picture(agreed, "windows on which models agree", "%", horizontal=True)
+    # As numbers, so that the UI draws them from hour to hour (Plots).
+    for model, rate in models.select("model_id", "flag_rate").iter_rows():
+        metadata[f"flagged_by_{model}"] = round(rate, 5)
+    if pictures:
+        for model, shares in models.select("model_id", "histogram").drop_nulls().iter_rows():
+            metadata[f"scores_of_{model}"] = scores_picture(shares, f"{model}: scores, {hour_key(hour)}")
     return metadata
 
 

@@ -16,13 +16,13 @@ from refrig_assets.contracts.scoring import (
 from refrig_assets.defs.automation import when_inputs_change
 from refrig_assets.defs.metadata import (
     PICTURES_PER_RUN,
-    bar_picture,
     check_result,
     counts_table,
     records_table,
     table_metadata,
 )
 from refrig_assets.defs.partitions import hour_key, hourly, partition_starts
+from refrig_assets.defs.pictures import scores_picture
 from refrig_assets.defs.resources import ClockResource, LakeResource, ModelsResource
 from refrig_assets.defs.retry import retried_if_transient
 from refrig_assets.defs.specs import asset_spec, check_spec, describe
@@ -41,7 +41,7 @@ from refrig_assets.monitoring.proxies import histogram
 from refrig_assets.pipeline.scoring import ScoringReport, score_hour, totals
 
 SCORES = MODEL_SCORES.name
-_SHOWN = 10
+_SHOWN, _REASONS = 10, 3
 
 
 def asset_of(model_id: str) -> str:
@@ -159,15 +159,9 @@ def _versions_beside(reports: Sequence[ScoringReport]) -> Finding:
 def _metadata(lake: Lake, report: ScoringReport, pictures: bool) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "dagster/partition_row_count": report.rows,
+        "flagged": report.flagged,
         "devices_scored": f"{report.devices_scored:,} of {report.devices_expected:,} ({report.coverage:.2%})",
         "restricted_to": f"{len(report.devices):,} devices" if report.devices is not None else "the whole fleet",
-        "windows": counts_table(totals(report), "what became of them", "count"),
-        "rows_by_version": counts_table(report.by_version, "version"),
-        "windows_scored": counts_table(report.by_window, "window end", "devices"),
-        "flagged": report.flagged,
-        "bytes_written": report.bytes,
-        "seconds": round(sum(report.seconds.values()), 2),
-        **table_metadata(lake.table(MODEL_SCORES), report.version),
     }
     if report.broken:
         metadata["versions_that_failed"] = records_table(
@@ -176,32 +170,48 @@ def _metadata(lake: Lake, report: ScoringReport, pictures: bool) -> dict[str, An
     if pictures and report.rows:
         mine = (pl.col("model_id") == report.model_id) & (pl.col("deployment_role") == "champion")
         rows = lake.table(MODEL_SCORES).scan(report.hour, report.hour + HOUR, version=report.version).filter(mine)
-        scores = rows.select("anomaly_score").collect()["anomaly_score"]
-        metadata["scores"] = score_picture(scores, f"{report.model_id}: scores, {hour_key(report.hour)}")
-        metadata["highest"] = _highest(rows)
-    return metadata
+        metadata |= _who_stands_out(rows, f"{report.model_id}: scores, {hour_key(report.hour)}")
+    return metadata | {
+        "windows": counts_table(totals(report), "what became of them", "count"),
+        "rows_by_version": counts_table(report.by_version, "version"),
+        "windows_scored": counts_table(report.by_window, "window end", "devices"),
+        "bytes_written": report.bytes,
+        "seconds": round(sum(report.seconds.values()), 2),
+        **table_metadata(lake.table(MODEL_SCORES), report.version),
+    }
 
 
-def score_picture(scores: pl.Series, title: str) -> dg.MetadataValue:
-    shares = histogram(scores)
-    width = 1 / len(shares)
-    return bar_picture({f"{n * width:.2f}": 100 * share for n, share in enumerate(shares)}, title, "% of windows")
-
-
-def _highest(rows: pl.LazyFrame) -> dg.MetadataValue:
-    """The windows that stand out most, with what makes them."""
+def _who_stands_out(rows: pl.LazyFrame, title: str) -> dict[str, Any]:
+    """How the scores are spread, and the devices with the highest, each by its highest window with its reasons."""
+    scores = rows.select("anomaly_score", "threshold_used").collect()
+    if scores.is_empty():
+        return {}
     top = (
-        rows.sort("anomaly_score", "device_id", "window_end", descending=[True, False, False])
+        rows.sort("anomaly_score", "window_end", descending=[True, False])
+        .group_by("device_id")
+        .agg(pl.all().first(), windows_flagged=pl.col("anomaly_flag").sum())
+        .sort("anomaly_score", "windows_flagged", "device_id", descending=[True, True, False])
         .head(_SHOWN)
-        .select(
-            "device_id",
-            pl.col("window_end").dt.strftime("%H:%M"),
-            pl.col("anomaly_score").round(3),
-            "anomaly_flag",
-            pl.col("top_contributors").list.join(", ").alias("because_of"),
-        )
+        .select("device_id", "window_end", "anomaly_score", "windows_flagged", "top_contributors", "contributor_scores")
+        .collect()
     )
-    return records_table(top.collect().to_dicts())
+    shown = [
+        {
+            "device": r["device_id"], "score": round(r["anomaly_score"], 3), "window end": f"{r['window_end']:%H:%M}",
+            "flagged": r["windows_flagged"], "because of": _because(r),
+        }
+        for r in top.iter_rows(named=True)
+    ]  # fmt: skip
+    return {
+        "score_distribution": scores_picture(histogram(scores["anomaly_score"]), title, scores["threshold_used"][0]),
+        "highest": records_table(shown),
+    }
+
+
+def _because(row: dict[str, Any]) -> str:
+    """The weightiest reasons, + where above what was expected of the machine."""
+    reasons = zip(row["top_contributors"] or [], row["contributor_scores"] or [], strict=False)
+    return ", ".join(f"{'+' if size > 0 else '−'}{name}" for name, size in list(reasons)[:_REASONS])
 
 
 score_assets = [_scores(model_id) for model_id in DETECTORS]

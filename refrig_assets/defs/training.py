@@ -1,4 +1,4 @@
-"""The training assets: training data, one asset a detector, and what training says of features and thresholds."""
+"""The training assets: training data, and one asset a detector."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -6,28 +6,34 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from refrig_assets.contracts.features import DEVICE_FEATURES, FEATURE_BASELINES
-from refrig_assets.contracts.modelling import SUGGESTED_THRESHOLDS, TRAINING_DATA
+from refrig_assets.contracts.features import DEVICE_FEATURES
+from refrig_assets.contracts.modelling import TRAINING_DATA
 from refrig_assets.contracts.scoring import DETECTORS
 from refrig_assets.contracts.trends import DEVICE_TRENDS
-from refrig_assets.defs.metadata import bar_picture, check_result, counts_table, records_table, table_metadata
+from refrig_assets.defs.metadata import check_result, counts_table, records_table, table_metadata
 from refrig_assets.defs.partitions import daily, partition_starts
-from refrig_assets.defs.resources import ClockResource, FilesResource, LakeResource, ModelsResource
+from refrig_assets.defs.resources import ClockResource, LakeResource, ModelsResource
 from refrig_assets.defs.retry import retried_if_transient
 from refrig_assets.defs.specs import OWNERS, asset_spec, check_spec
 from refrig_assets.lake import Lake
 from refrig_assets.models.card import WHAT_IT_DOES
 from refrig_assets.monitoring.findings import Finding, key_finding, range_finding, schema_finding
-from refrig_assets.pipeline.baselines import write_baselines
-from refrig_assets.pipeline.thresholds import CSV_NAME, write_thresholds
 from refrig_assets.pipeline.training import Trained, train
 from refrig_assets.pipeline.training_data import TrainingDataReport, assemble_training_data
-from refrig_assets.pipeline.training_rows import read_training_rows
 from refrig_assets.pipeline.training_sample import Outage, SampleSettings
 
-DATA, BASELINES, THRESHOLDS = TRAINING_DATA.name, FEATURE_BASELINES.name, SUGGESTED_THRESHOLDS.name
+DATA = TRAINING_DATA.name
 _SHOWN_OUTAGES = 20
+# Beside the table also as numbers of their own: the UI draws them from version to version (Plots).
+_PLOTTED = ("held_out_flag_rate", "held_out_median")
 _DEFAULTS = SampleSettings()
+_WHY_LEFT_OUT = {
+    "completeness": "too few sensor values",
+    "readings": "too few readings",
+    "quality_flags": "too many quality flags",
+    "outage": "site or fleet was silent",
+    "maintenance": "shortly after maintenance",
+}
 
 
 def trained_asset_of(model_id: str) -> str:
@@ -51,11 +57,6 @@ class TrainingConfig(dg.Config):
     seed: int = 0
     settings: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
     """hyperparameters in the place of the usual ones"""
-
-
-class BaselineConfig(dg.Config):
-    training_version: int | None = None
-    """a version of training_data to go by; by default the newest"""
 
 
 @dg.multi_asset(
@@ -129,20 +130,20 @@ def _data_metadata(lake: Lake, report: TrainingDataReport) -> dict[str, Any]:
     spans, snapshot = report.spans, report.snapshot
     return {
         "dagster/row_count": report.rows,
-        "snapshot_id": snapshot.snapshot_id,
-        "versions_read": counts_table(snapshot.versions, "table", "version"),
         "train": f"{spans.start:%Y-%m-%d %H:%M} to {spans.train_end:%Y-%m-%d %H:%M}",
         "validation": f"{spans.validation_start:%Y-%m-%d %H:%M} to {spans.end:%Y-%m-%d %H:%M}",
-        "by_split": bar_picture(report.by_split, "rows by split", "rows", horizontal=True),
+        "by_split": counts_table(report.by_split, "split"),
         "by_label": counts_table(report.by_label, "label"),
-        "left_out": counts_table(report.left_out, "why"),
+        "left_out": counts_table({_WHY_LEFT_OUT.get(k, k): n for k, n in report.left_out.items()}, "why", "windows"),
         "known_outages": records_table(report.outages[:_SHOWN_OUTAGES]),
         "outages": len(report.outages),
         "windows_looked_at": report.windows_looked_at,
         "hours_looked_at": len(report.sample.hours),
-        "one_window_in": report.sample.stride,
+        "every_nth_window_is_taken": report.sample.stride,
         "devices": report.devices,
         "devices_held_out": report.held_out_devices,
+        "snapshot_id": snapshot.snapshot_id,
+        "versions_read": counts_table(snapshot.versions, "table", "version"),
         "bytes_written": report.bytes,
         "seconds": round(sum(report.seconds.values()), 2),
         **table_metadata(lake.table(TRAINING_DATA), report.version),
@@ -197,99 +198,35 @@ def _model(model_id: str) -> dg.AssetsDefinition:
 
 def _promises(done: Trained) -> Finding:
     broken = [p for p in done.promises if p.verdict == "broken"]
-    rows = [{"above": p.limit, "promised": p.promised, "found": p.share, "verdict": p.verdict} for p in done.promises]
     says = "; ".join(f"{p.share:.3%} of {p.rows:,} rows above {p.limit:g} (promised {p.promised:g})" for p in broken)
-    return Finding("promises", not broken, says or "every promise kept", {"broken": len(broken)}, rows, severe=False)
+    return Finding(
+        "promises", not broken, says or "every promise kept", {"broken": len(broken)}, _promise_rows(done), severe=False
+    )
+
+
+def _promise_rows(done: Trained) -> list[dict[str, Any]]:
+    return [
+        {"score above": p.limit, "promised at most": p.promised, "found": p.share, "of rows": p.rows,
+         "verdict": p.verdict.partition(" (")[0]}
+        for p in done.promises
+    ]  # fmt: skip
 
 
 def _model_metadata(done: Trained) -> dict[str, Any]:
     return {
         "version": done.version,
-        "card": dg.MetadataValue.md(done.card.embedded),
+        "model_card": dg.MetadataValue.md(done.card.embedded),
+        "next": f"refrig models compare {done.model_id} released {done.version} --record, "
+        f"then refrig models promote {done.model_id} {done.version} --to released",
+        "promises": records_table(_promise_rows(done)),
         "proxy_metrics": counts_table({k: round(v, 6) for k, v in done.metrics.items()}, "metric", "value"),
+        **{k: round(done.metrics[k], 6) for k in _PLOTTED if k in done.metrics},
         "rows": counts_table(done.rows, "split"),
         "snapshot_id": done.snapshot_id,
         "training_data_version": done.training_version,
-        "next": f"`refrig models compare`, then `refrig models promote {done.model_id} {done.version} --to released`",
         "seconds": round(sum(done.seconds.values()), 2),
     }
 
 
-@dg.multi_asset(
-    name=BASELINES,
-    specs=[
-        asset_spec(FEATURE_BASELINES, deps=[dg.AssetDep(DATA, partition_mapping=dg.LastPartitionMapping())]),
-    ],
-    check_specs=[
-        check_spec(BASELINES, "schema", "The table has the columns and types of its contract.", blocking=True),
-        check_spec(BASELINES, "key", "One row a feature and scope.", blocking=True),
-    ],
-    pool=BASELINES,
-)
-def feature_baselines(
-    context: dg.AssetExecutionContext, config: BaselineConfig, lake: LakeResource, clock: ClockResource
-) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """What is normal for each feature in the fleet, and for means and trends in each cohort and device."""
-    data = read_training_rows(lake.lake, config.training_version)
-    with retried_if_transient(context):
-        report = write_baselines(lake.lake, data, clock.now)
-    table = lake.lake.table(FEATURE_BASELINES)
-    return dg.MaterializeResult(
-        asset_key=BASELINES,
-        metadata={
-            "dagster/row_count": report.rows,
-            "model_version": report.model_version,
-            "by_scope": counts_table(report.by_scope, "scope"),
-            "bytes_written": report.bytes,
-            **table_metadata(table, report.version),
-        },
-        check_results=[
-            check_result(schema_finding(FEATURE_BASELINES, table.columns()), BASELINES),
-            check_result(key_finding(FEATURE_BASELINES, table.scan()), BASELINES),
-        ],
-    )
-
-
-@dg.multi_asset(
-    name=THRESHOLDS,
-    specs=[
-        asset_spec(
-            SUGGESTED_THRESHOLDS,
-            deps=[dg.AssetDep(DATA, partition_mapping=dg.LastPartitionMapping()), "device_registry"],
-            kinds={"polars", "deltalake", "csv"},
-        )
-    ],
-    check_specs=[check_spec(THRESHOLDS, "ranges", "Suggestions make sense.", blocking=True)],
-    pool=THRESHOLDS,
-)
-def suggested_thresholds(
-    context: dg.AssetExecutionContext,
-    config: BaselineConfig,
-    lake: LakeResource,
-    files: FilesResource,
-    clock: ClockResource,
-) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Limits for the streaming rules, as a table and as a CSV beside the registry file. A person merges them."""
-    data = read_training_rows(lake.lake, config.training_version)
-    csv = files.registry.parent / CSV_NAME
-    with retried_if_transient(context):
-        report = write_thresholds(lake.lake, data, clock.now, csv)
-    table = lake.lake.table(SUGGESTED_THRESHOLDS)
-    rows = table.read()
-    shown = rows.filter(pl.col("current_threshold_a").is_not_null()).head(_SHOWN_OUTAGES)
-    return dg.MaterializeResult(
-        asset_key=THRESHOLDS,
-        metadata={
-            "dagster/row_count": report.rows,
-            "from_own_windows": report.from_device,
-            "differ_from_the_registry": report.would_change,
-            "csv": dg.MetadataValue.path(str(csv)),
-            "first_rows": records_table(shown.drop("snapshot_id", "computed_at").to_dicts()),
-            **table_metadata(table, report.version),
-        },
-        check_results=[check_result(range_finding(SUGGESTED_THRESHOLDS, table.scan()), THRESHOLDS)],
-    )
-
-
 model_assets = [_model(m) for m in DETECTORS]
-training_assets = [training_data, *model_assets, feature_baselines, suggested_thresholds]
+training_assets = [training_data, *model_assets]

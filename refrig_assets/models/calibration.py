@@ -52,6 +52,9 @@ class Calibration:
         shares = np.unique(np.r_[np.linspace(0, 0.9, 19), 0.95, tail_from])
         shares = shares[shares <= tail_from]
         knots = np.quantile(kept, shares)
+        if kept.min() == kept.max():
+            # What never varies is not rare.
+            knots, shares = knots[:1], shares[:1]
         beyond = kept[kept > knots[-1]] - knots[-1]
         scale, shape = _pareto(beyond, spread=float(knots[-1] - np.median(kept)))
         longest = _length_of_approach(kept, tail_from)

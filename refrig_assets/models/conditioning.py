@@ -73,7 +73,7 @@ class Conditioner:
         devices = Names.of(rows[roles.device] if roles.device else None)
         cohorts = Names.of(rows[roles.cohort] if roles.cohort else None)
         table = _table(rows, roles, devices, cohorts)
-        block = blocks_of(table.time_us, len(table))
+        block = blocks_of(table.time_us, table.device)
         basis = Basis.of(table.context, table.time_us)
         nothing = _no_response(basis, table, len(cohorts.names))
         bare = cls(

@@ -16,7 +16,7 @@ _CLIP = 4.0
 _BENDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 _ROWS_TO_BEND = 20_000
 _HUBER = 2.5
-_ROUNDS = 4
+_ROUNDS = 6
 _MOSTLY_THERE = 0.6
 _ROWS_FOR_SIZE = 20_000
 # Of the number of rows: conditions must matter a good deal to be believed.
@@ -49,7 +49,8 @@ class Basis:
         return cls(centre, spread, bends, daily)
 
     def rows(self, context: F64, time_us: I64 | None) -> F64:
-        """One row of the basis for each row of conditions; a missing condition counts as its median."""
+        """One row of the basis for each row of conditions; a missing condition counts as its median, a missing
+        time as none of the day."""
         safe = np.where(self.spread > 0, self.spread, 1.0)
         c = np.clip(np.nan_to_num((context - self.centre) / safe), -_CLIP, _CLIP) * (self.spread > 0)
         straight = ~np.isfinite(self.bends).any(axis=0)
@@ -62,7 +63,8 @@ class Basis:
             parts.append(c[:, first] * c[:, second])
         if self.daily and time_us is not None:
             angle = 2 * np.pi * (time_us % _DAY_US) / _DAY_US
-            parts.append(np.column_stack([np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle)]))
+            rhythm = np.column_stack([np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle)])
+            parts.append(np.nan_to_num(rhythm))
         return np.hstack(parts)
 
 
@@ -120,10 +122,11 @@ def _fit(basis: F64, columns: F64, start: F64, penalty: F64) -> F64:
     filled = np.where(there, columns, 0.0)
     gram = basis.T @ basis + penalty
     found = start.copy()
-    for _ in range(_ROUNDS):
+    for round_ in range(_ROUNDS):
         expected = basis @ found
         left = np.where(there, filled - expected, 0.0)
-        limit = _HUBER * _typical(left, there)
+        # At first everything counts: what only a tenth of the rows know of is no outlier if the conditions explain it.
+        limit = _HUBER * _typical(left, there) if round_ else np.inf
         target = expected + np.clip(left, -limit, limit)
         found = np.linalg.solve(gram, basis.T @ target + penalty @ start)
     return found

@@ -14,6 +14,8 @@ import numpy.typing as npt
 from refrig_assets.models.base import F32, F64
 
 _ROWS = 50_000
+# Less, against the largest value, is rounding.
+_VARIES = 1e-9
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,13 @@ def shrunk_precision(z: F32, least: float = 0.0) -> F64:
     """Inverse covariance of the rows, shrunk towards independence (Ledoit and Wolf), by at least so much."""
     from sklearn.covariance import ledoit_wolf
 
-    varies = z.std(axis=0) > 0 if len(z) else np.zeros(z.shape[1], dtype=np.bool_)
-    if not varies.any() or len(z) < 3:
+    if len(z) < 3:
         return np.eye(z.shape[1])
-    wide = z[:, varies].astype(np.float64)
+    wide = z.astype(np.float64)
+    varies = wide.std(axis=0) > _VARIES * np.abs(wide).max(axis=0)
+    if not varies.any():
+        return np.eye(z.shape[1])
+    wide = wide[:, varies]
     size = wide.std(axis=0)
     covariance, shrinkage = ledoit_wolf(wide / size, assume_centered=True)
     if shrinkage < least:

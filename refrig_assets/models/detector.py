@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from refrig_assets.models.base import DEFAULT_THRESHOLD, F32, F64, I64, Bools, ModelInfo, Roles
-from refrig_assets.models.blocks import last_part
+from refrig_assets.models.base import DEFAULT_THRESHOLD, F32, F64, I64, Bools, ModelInfo, Names, Roles
+from refrig_assets.models.blocks import last_part, turns
 from refrig_assets.models.calibration import PROMISED, Calibration, healthy
 from refrig_assets.models.conditioning import Conditioner
 from refrig_assets.models.core import Core
@@ -53,10 +53,12 @@ class Model(ABC):
         Without `validation` the last part of the time is held out; where there are few rows, each block of time is
         judged by what was learnt from the others.
         """
+        _check(rows, roles)
         chosen = {**SHARED_SETTINGS, **cls.core_type.defaults, **(settings or {})}
         if validation is None and rows.height >= _FEWEST_TO_SPLIT:
             before, after = _split(rows, roles)
-            rows, validation = rows.filter(pl.Series(before)), rows.filter(pl.Series(after))
+            if before.any() and after.any():
+                rows, validation = rows.filter(pl.Series(before)), rows.filter(pl.Series(after))
         conditioner, z, block = Conditioner.fit(rows, roles)
         z = wandered(z, conditioner.wander, seed)
         table = conditioner.table(rows)
@@ -72,7 +74,8 @@ class Model(ABC):
             judge = judge.compared(z_later, later.cohort, held_out)
             raw = judge.raw(z_later, later.cohort)
             # What was held out has done its work: the levels of devices now follow the newest rows, too.
-            everything = pl.concat([rows.select(roles.columns), validation.select(roles.columns)])
+            both = [rows.select(roles.columns), validation.select(roles.columns)]
+            everything = pl.concat(both, how="vertical_relaxed")
             conditioner = conditioner.refreshed(everything)
         else:
             held_out = unit
@@ -100,13 +103,15 @@ class Model(ABC):
         judged = np.asarray(np.isfinite(table.columns).any(axis=1), dtype=np.bool_)
         flags = np.logical_and(scores > self.info.threshold, judged)
         names, sizes = self._reasons(z, table.cohort, _wanted(reasons, flags, judged))
-        granularity = np.where(table.device >= 0, "device", np.where(table.cohort >= 0, "cohort", "fleet"))
+        granularity = np.full(len(z), self.info.granularity)
+        if self.info.granularity == "device":
+            granularity = np.where(table.device >= 0, "device", np.where(table.cohort >= 0, "cohort", "fleet"))
         found = pl.DataFrame(
             {
                 "anomaly_score": scores,
                 "anomaly_flag": flags,
                 "threshold_used": np.full(len(z), self.info.threshold),
-                "granularity": granularity.astype(str) if self.info.granularity == "device" else self.info.granularity,
+                "granularity": granularity.astype(str),
                 "top_contributors": names,
                 "contributor_scores": sizes,
             }
@@ -160,9 +165,22 @@ def _wanted(reasons: Reasons, flags: Bools, judged: Bools) -> Bools:
     return {"flagged": flags, "all": judged, "none": np.zeros_like(flags)}[reasons]
 
 
+def _check(rows: pl.DataFrame, roles: Roles) -> None:
+    roles.check(rows.columns)
+    if not rows.height:
+        raise ValueError("there are no rows to learn from")
+    if roles.time is not None and (lost := rows[roles.time].null_count()):
+        raise ValueError(
+            f"{lost:,} of {rows.height:,} rows have no {roles.time}: leave them out, or learn without a time column"
+        )
+
+
 def _split(rows: pl.DataFrame, roles: Roles) -> tuple[Bools, Bools]:
-    time = None if roles.time is None else rows[roles.time].cast(pl.Datetime("us")).dt.epoch("us").to_numpy()
-    return last_part(time, rows.height, _VALIDATION_SHARE)
+    if roles.time is not None:
+        time = rows[roles.time].cast(pl.Datetime("us")).dt.epoch("us").to_numpy()
+        return last_part(time.astype(np.float64), _VALIDATION_SHARE)
+    device = Names.of(rows[roles.device] if roles.device else None).codes(rows, roles.device)
+    return last_part(turns(device), _VALIDATION_SHARE)
 
 
 def _units(device: I64, block: I64) -> I64:

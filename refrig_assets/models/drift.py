@@ -19,7 +19,7 @@ _TINY = 1e-12
 
 def trend(left: F64, device: I64, time_us: I64 | None) -> F64:
     """By column, how far it goes in the time of the rows, root mean square over devices; 0 without a clear trend."""
-    block = blocks_of(time_us, len(left), _BLOCKS)
+    block = blocks_of(time_us, device, _BLOCKS)
     device = device if (device >= 0).any() else np.zeros_like(device)
     codes = np.unique(device[device >= 0])
     codes = codes[:: -(-len(codes) // _MOST_DEVICES)]

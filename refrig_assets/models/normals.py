@@ -16,7 +16,6 @@ from refrig_assets.models.base import F32, F64, I64
 
 _MAD = 1.4826
 CLIP = 25.0
-_MIN_ROWS = 3
 # In robust deviations: what lies farther counts as if it lay here.
 _FAR = 4.0
 
@@ -45,7 +44,6 @@ class DeviceNormals:
         """`alike` rows of a device, being neighbours, tell as much of its level as one."""
         columns = left.shape[1]
         level, count = group_medians(left, device, devices)
-        level[count < _MIN_ROWS] = np.nan
         cohort_level = np.empty((cohorts + 1, columns))
         # The level of a cohort is that of its middle device, or of its rows where devices are not told apart.
         fleet_rows = level if np.isfinite(level).any() else left

@@ -2,19 +2,26 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from datetime import timedelta
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from refrig_assets.cli import COMMANDS, main
+from refrig_assets.cli.checkup import model_registry, package_versions, torch_version
+from refrig_assets.contracts import MODEL_SCORES
 from refrig_assets.lake import Lake
 from refrig_assets.pipeline.landing import land_hour
+from refrig_assets_tests.alerting.test_severity import frame, score
 from refrig_assets_tests.builders import HOUR, NOW, land_file, minutes_of
+from refrig_assets_tests.models.registry_tools import MODEL, fitted, registry_at
 
 ROOT = Path(__file__).parents[2]
 
@@ -154,6 +161,59 @@ def test_status_reads_failures_from_the_instance(lake: Lake, tmp_path: Path) -> 
     assert len(found["dagster"]["failed_runs"]) == 1  # type: ignore[index]
 
 
+# -- status of models --------------------------------------------------------------------------------------------
+
+
+def test_status_makes_no_registry_by_looking(empty_lake: Path, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    code, found = status(empty_lake, DAGSTER_HOME="", REFRIG_MODELS=str(models))
+    assert code == 0
+    assert found["model_registry"]["missing"]  # type: ignore[index,call-overload]
+    assert found["models"] == []
+    assert found["scores"]["status"] == "expired"  # type: ignore[index,call-overload]
+    shown = run("status", "--lake", empty_lake, "--models", models)
+    assert re.search(r"· models: no models yet at sqlite:.*train_all makes the first", shown.stdout)
+    assert "scores:" not in shown.stdout
+    assert not models.exists()
+
+
+def test_status_tells_who_scores_and_how_old_the_scores_are(lake: Lake, tmp_path: Path) -> None:
+    registry = registry_at(tmp_path / "models", 0, 1, 2)
+    registry.rollback(MODEL, by="ann", now=NOW)
+    registry.promote(MODEL, registry.register(fitted(3)), "shadow", by="ann", now=NOW)
+    registry.routes_file.write_text(f'[[route]]\nmodel = "{MODEL}"\ncohort = "c-7"\nversion = 1\n')
+    lake.table(MODEL_SCORES).append(frame(score(MODEL, 0.9, start=HOUR)))
+    end = HOUR + timedelta(minutes=15)
+
+    def at(minutes: int) -> tuple[int, Any, str]:
+        options = ("--as-of", (end + timedelta(minutes=minutes)).isoformat(), "--models", registry.uri)
+        code, found = status(lake.uri, *options, DAGSTER_HOME="")
+        return code, found, run("status", "--lake", lake.uri, *options, DAGSTER_HOME="").stdout
+
+    code, found, shown = at(10)
+    assert (code, found["scores"]["status"], found["scores"]["use"]) == (0, "fresh", "scores")
+    (told,) = found["models"]
+    assert (told["model_id"], told["champion"], told["pinned"], told["level"]) == (MODEL, "2", True, "ok")
+    assert told["beside"] == {"shadow": "4", "cohort c-7": "1"}
+    assert told["newest"] == end.isoformat()
+    assert re.search(rf"✓ +{MODEL} +2 \(pinned\) +shadow: 4, cohort c-7: 1 +.* 10 min old", shown)
+    assert "! scores: the newest scores are 10 min old" in shown  # the other hourly model has none
+    code, found, shown = at(150)
+    assert (code, found["scores"]["status"], found["models"][0]["level"]) == (1, "very_stale", "warn")
+    assert "! scores: the newest scores are 2 h 30 min old, very stale: alerts come from the rules" in shown
+    code, found, shown = at(600)
+    assert (found["scores"]["status"], found["scores"]["use"]) == ("expired", "stream")
+    assert any(error.startswith("scores: the newest scores are 10 h") for error in found["errors"])
+
+
+def test_status_of_a_registry_that_cannot_be_read(empty_lake: Path, tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("not a database at all, though it has some length")
+    code, found = status(empty_lake, DAGSTER_HOME="", REFRIG_MODELS=str(tmp_path))
+    assert code == 1
+    assert "does not answer as it should" in found["model_registry"]["problem"]  # type: ignore[index,call-overload]
+    assert "✗ models: the model registry" in run("status", "--lake", empty_lake, "--models", tmp_path).stdout
+
+
 # -- doctor ------------------------------------------------------------------------------------------------------
 
 
@@ -206,6 +266,51 @@ def test_doctor_sees_a_taken_port_and_a_home_without_settings(tmp_path: Path) ->
         _, found = doctor("--lake", tmp_path, "--port", port, DAGSTER_HOME=str(tmp_path))
     assert found["port"]["level"] == "warn"
     assert "has no dagster.yaml" in found["dagster home"]["found"]
+
+
+def test_doctor_looks_at_the_model_registry(tmp_path: Path) -> None:
+    lake, models = tmp_path / "lake", tmp_path / "models"
+    _, found = doctor("--lake", lake, "--models", models)
+    assert found["models"]["level"] == "ok"
+    assert "none yet at" in found["models"]["found"]
+    assert not models.exists()
+    registry = registry_at(models, 0)
+    _, found = doctor("--lake", lake, "--models", models)
+    assert found["models"]["found"] == f"{registry.uri} is readable and writable; 1 models released"
+    registry.routes_file.write_text("[[route]]\nmodel = 'oracle'\nversion = 1\ncohort = 'a'")
+    code, found = doctor("--lake", lake, "--models", models)
+    assert code == 1
+    assert "there is no model 'oracle'" in found["models"]["found"]
+    (models / "mlflow.db").write_text("not a database at all, though it has some length")
+    assert "does not answer as it should" in doctor("--lake", lake, "--models", models)[1]["models"]["found"]
+    (tmp_path / "file").write_text("in the way")
+    _, found = doctor("--lake", lake, "--models", tmp_path / "file" / "models")
+    assert found["models"]["level"] == "error"
+    assert "file is a file" in found["models"]["found"]
+
+
+def test_doctor_on_a_registry_that_can_only_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = registry_at(tmp_path / "models", 0)
+    monkeypatch.setattr(os, "access", lambda path, _mode: not str(path).endswith("mlflow.db"))
+    found = model_registry(registry)
+    assert found.level == "warn"
+    assert "scoring goes on" in found.found
+
+
+def test_doctor_says_which_torch_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, found = doctor("--lake", tmp_path / "lake")
+    assert re.match(r"torch \d+\.\d+", found["torch"]["found"])
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert torch_version().level == "warn"
+    assert "all else works" in torch_version().found
+
+
+def test_a_build_of_a_version_is_that_version(tmp_path: Path) -> None:
+    constraints = tmp_path / "constraints.txt"
+    constraints.write_text(f"polars=={metadata.version('polars')}+cpu\n")
+    assert package_versions(constraints).level == "ok"
+    constraints.write_text("polars==0.0.1\n")
+    assert package_versions(constraints).level == "warn"
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

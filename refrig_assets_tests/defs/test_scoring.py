@@ -113,8 +113,9 @@ def test_hourly_scores_of_a_range_with_checks_and_pictures(plant: Plant) -> None
     told = metadata(plant, "scores_isolation_forest")
     assert told["dagster/partition_row_count"] == 96
     assert "24 of 24" in told["devices_scored"]
-    assert told["scores"].startswith("![isolation_forest")
-    assert len(told["highest"].records) == 10
+    assert told["score_distribution"].startswith("![isolation_forest")
+    shown = [r.data["device"] for r in told["highest"].records]
+    assert len(shown) == len(set(shown)) == 10
 
 
 def test_one_model_failing_never_stops_the_others(plant: Plant) -> None:
@@ -175,7 +176,8 @@ def test_quality_follows_every_run_of_scores(plant: Plant) -> None:
     assert sorted(rows["measure"]) == ["model"] * 4 + ["pair"] * 2
     told = metadata(plant, "score_quality")
     assert told["scores_of_isolation_forest"].startswith("![")
-    assert told["flag_rates"].startswith("![")
+    assert 0 <= told["flagged_by_isolation_forest"] <= 1
+    assert [r.data["models"] for r in told["agreement"].records] == [f"{FOREST} and {STAT}"]
 
 
 def test_the_canary_names_its_gates(plant: Plant) -> None:
@@ -187,7 +189,9 @@ def test_the_canary_names_its_gates(plant: Plant) -> None:
     rows = everything(plant.lake, "canary_reports")
     assert rows["candidate_role"].unique().to_list() == ["staging"]
     assert {name for (_, name), c in found.items() if c.passed} == set(rows.filter(outcome="pass")["gate"])
-    assert all(name in str(c.description) for (_, name), c in found.items())
+    told = {name: str(c.description) for (_, name), c in found.items()}
+    assert all("1 comparisons pass" in told[n] if c.passed else f"{FOREST} 2: " in told[n]
+               for (_, n), c in found.items())  # fmt: skip
     assert plant.scores().is_empty()
     assert metadata(plant, "canary_reports")["isolation_forest_2"].startswith("![")
     kept = Registry(plant.uri).get(FOREST, "2").canary
@@ -285,5 +289,8 @@ def test_the_command_scores_and_shows_who_stands_out(command: CliRunner, plant: 
     told = json.loads(done.stdout)
     assert told["failed"] == []
     assert told["models"] == [FOREST, "rules_fallback"]
-    assert {r["device_id"] for r in told["highest"]} <= set(DEVICES[:4])
+    assert sorted(r["device_id"] for r in told["highest"]) == DEVICES[:4]  # each once
+    assert {r["windows"] for r in told["highest"]} == {4}
+    best = plant.scores().group_by("device_id").agg(pl.col("anomaly_score").max())
+    assert {r["device_id"]: r["anomaly_score"] for r in told["highest"]} == dict(best.iter_rows())
     assert set(plant.scores()["device_id"]) == set(DEVICES[:4])

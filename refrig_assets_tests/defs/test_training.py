@@ -71,8 +71,8 @@ def test_train_all_makes_data_models_baselines_and_suggestions(works: Works) -> 
     for model_id in MODELS:
         assert works.models.aliases(model_id)["staging"] == "1"
         shown = works.shown(trained_asset_of(model_id))
-        assert shown["card"].startswith(f"# {model_id}")
-        assert "](data:image/png;base64," in shown["card"]
+        assert shown["model_card"].startswith(f"# {model_id}")
+        assert "](data:image/png;base64," in shown["model_card"]
     data = works.shown(TRAINING_DATA.name)
     assert data["dagster/row_count"] == works.lake.table(TRAINING_DATA).read().height
     assert works.shown(FEATURE_BASELINES.name)["model_version"] == f"snapshot-{data['snapshot_id']}"
