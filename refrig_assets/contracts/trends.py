@@ -85,7 +85,7 @@ DEVICE_TRENDS = Contract(
     rules=(
         "nothing at or after window_start is used",
         "a trend is null unless at least a third of its hours hold a value",
-        "nothing of before a repair is used: a machine's past ends with the last maintenance completed",
+        "nothing of before a repair, nor of the two hours in which the machine settles after it, is used",
         f"a change compares with the trends of {CHANGE_H} hours earlier as they stood when the hour was made",
     ),
     columns={

@@ -28,6 +28,8 @@ from refrig_assets.transforms.devices import device_codes
 Floats = npt.NDArray[np.float64]
 HOUR = timedelta(hours=1)
 LOOK_BACK_H = max(HORIZONS_H)
+# A repaired machine pulls down to its normal state first.
+SETTLES_IN = timedelta(hours=2)
 # What of device_features a trend needs.
 TREND_INPUTS: tuple[str, ...] = (
     "device_id",
@@ -99,13 +101,13 @@ def trend_rows(
 
 
 def _repaired_at(devices: pl.Series, hour: datetime, repairs: pl.DataFrame | None) -> npt.NDArray[np.datetime64] | None:
-    """The first full hour after each device's last repair that is done by the hour; None where there was none."""
+    """The first full hour since each device has settled after its last repair; None where there was none."""
     if repairs is None:
         return None
     done = repairs.filter((pl.col("completed_date") <= hour) & pl.col("device_id").is_in(devices.to_list()))
     if done.is_empty():
         return None
-    whole = (pl.col("completed_date") - pl.duration(microseconds=1)).dt.truncate("1h") + pl.duration(hours=1)
+    whole = (pl.col("completed_date") - pl.duration(microseconds=1)).dt.truncate("1h") + HOUR + SETTLES_IN
     last = done.group_by("device_id").agg(whole.max().dt.replace_time_zone(None).alias("at")).sort("device_id")
     found = np.full(len(devices), np.datetime64("1970-01-01", "us"))
     found[device_codes(last["device_id"], devices).to_numpy()] = last["at"].to_numpy()

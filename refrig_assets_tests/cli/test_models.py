@@ -17,7 +17,8 @@ from refrig_assets.models import Model, Roles, StatisticalBaseline
 from refrig_assets.models.card import model_card
 from refrig_assets.models.registry import Registry
 from refrig_assets.pipeline.model_rows import model_rows
-from refrig_assets_tests.builders import HOUR
+from refrig_assets.pipeline.registry import write_registry
+from refrig_assets_tests.builders import HOUR, registry_of
 from refrig_assets_tests.models.registry_tools import AT, MODEL, fitted, registry_at
 from refrig_assets_tests.windows import windows, write_windows
 
@@ -126,6 +127,7 @@ def test_compare_holds_two_versions_against_the_gates(registry: Registry, lake: 
     nothing = run(registry, "compare", MODEL, "1", "2", "--lake", lake.uri)
     assert "has no features yet" in nothing.stderr
     write_windows(lake, windows(DEVICES, HOUR, 24, minutes=(15,)))
+    write_registry(lake, registry_of(DEVICES))
     for flag_rate in (0.01, 0.01, 0.3):
         registry.register(trained(flag_rate, lake.uri))
     for version in ("3", "4", "5"):

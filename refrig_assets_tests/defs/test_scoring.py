@@ -193,7 +193,7 @@ def test_the_canary_names_its_gates(plant: Plant) -> None:
     assert all("1 comparisons pass" in told[n] if c.passed else f"{FOREST} 2: " in told[n]
                for (_, n), c in found.items())  # fmt: skip
     assert plant.scores().is_empty()
-    assert metadata(plant, "canary_reports")["isolation_forest_2"].startswith("![")
+    assert metadata(plant, "canary_reports")["scores_of_isolation_forest_2"].startswith("![")
     kept = Registry(plant.uri).get(FOREST, "2").canary
     assert kept is not None
     assert (kept.old_version, kept.rows) == ("1", 96)
