@@ -36,6 +36,9 @@ class Roles:
     def __post_init__(self) -> None:
         if not self.features:
             raise ValueError("a model needs at least one feature column")
+        again = sorted({c for c in self.features if self.features.count(c) > 1})
+        if again:
+            raise ValueError(f"feature columns are named more than once: {', '.join(again)}")
         twice = sorted(set(self.features) & set(self.context))
         if twice:
             raise ValueError(f"columns cannot be features and context at once: {', '.join(twice)}")

@@ -1,7 +1,7 @@
 """One probe alone is no witness: what a row says once the sensor family that stands out most is set aside.
 
 Its columns are replaced by what the others lead one to expect. A failing machine shows in several sensors at once and
-keeps most of its oddity; a drifting or dead probe loses all of it.
+keeps most of its oddity; a drifting or dead probe loses its own, and is left with what the others happen to show.
 """
 
 from collections.abc import Mapping, Sequence

@@ -118,6 +118,10 @@ class Model(ABC):
         )
         return found.with_columns(anomaly_score=pl.when(pl.Series(judged)).then("anomaly_score"))
 
+    def explain(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The five columns that weigh most in every row, flagged or not, with the sign and size of their part."""
+        return self.score(rows, reasons="all").select("top_contributors", "contributor_scores")
+
     def raw(self, rows: pl.DataFrame) -> F64:
         """The oddity before calibration: finer than the score among rows that are all usual."""
         table = self.conditioner.table(rows)

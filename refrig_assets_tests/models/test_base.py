@@ -66,3 +66,8 @@ def test_names_may_be_numbers_or_categories() -> None:
     assert Names.of(pl.Series([10, 9])).codes(pl.DataFrame({"n": [9, 10, 11]}), "n").tolist() == [1, 0, -1]
     categories = pl.DataFrame({"n": pl.Series(["y", "x", "q"], dtype=pl.Categorical)})
     assert Names.of(pl.Series(["x", "y"])).codes(categories, "n").tolist() == [1, 0, -1]
+
+
+def test_a_feature_is_named_once() -> None:
+    with pytest.raises(ValueError, match="more than once: a"):
+        Roles(("a", "b", "a"))

@@ -381,3 +381,9 @@ def test_a_fault_of_columns_that_are_not_there_says_nothing() -> None:
 
 def test_what_never_varies_is_not_rare() -> None:
     assert Calibration.fit(np.full(500, 3.0), np.arange(500)).score(np.array([0.0, 3.0, 3.1])).tolist() == [0, 0, 1]
+
+
+def test_explain_gives_the_reasons_of_every_row(plain: Model) -> None:
+    told = plain.score(FLEET, reasons="all").select("top_contributors", "contributor_scores")
+    assert plain.explain(FLEET).equals(told)
+    assert told["top_contributors"].null_count() == 0
