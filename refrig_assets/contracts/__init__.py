@@ -18,6 +18,7 @@ from refrig_assets.contracts.modelling import (
     SUGGESTED_THRESHOLDS,
     TRAINING_DATA,
 )
+from refrig_assets.contracts.operations import ALERT_MUTES, INCIDENTS, NOTIFICATIONS, WORK_ORDERS
 from refrig_assets.contracts.readings import CLEAN_READINGS, DEAD_LETTER, QUARANTINE_READINGS, RAW_READINGS
 from refrig_assets.contracts.registry import DEVICE_REGISTRY
 from refrig_assets.contracts.scoring import CANARY_REPORTS, SCORE_QUALITY
@@ -40,6 +41,10 @@ CONTRACTS: tuple[Contract, ...] = (
     CANARY_REPORTS,
     DEVICE_ALERTS,
     ALERT_BOARD,
+    INCIDENTS,
+    WORK_ORDERS,
+    ALERT_MUTES,
+    NOTIFICATIONS,
     LABEL_EVENTS,
     MAINTENANCE_EVENTS,
     LANDING_LOG,
@@ -52,6 +57,7 @@ BY_NAME: dict[str, Contract] = {c.name: c for c in CONTRACTS}
 
 __all__ = [
     "ALERT_BOARD",
+    "ALERT_MUTES",
     "BY_NAME",
     "CANARY_REPORTS",
     "CLEAN_READINGS",
@@ -66,16 +72,19 @@ __all__ = [
     "EVENT_INDEX",
     "FEATURE_BASELINES",
     "HOUR_ACCOUNTS",
+    "INCIDENTS",
     "LABEL_EVENTS",
     "LANDING_LOG",
     "MAINTENANCE_EVENTS",
     "MODEL_INPUT",
     "MODEL_SCORES",
+    "NOTIFICATIONS",
     "QUARANTINE_READINGS",
     "RAW_READINGS",
     "SCORE_QUALITY",
     "SUGGESTED_THRESHOLDS",
     "TRAINING_DATA",
+    "WORK_ORDERS",
     "Contract",
     "ContractError",
     "Violation",

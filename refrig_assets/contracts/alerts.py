@@ -16,14 +16,38 @@ CHANGES = (
     "suppressed",
     "sustained",
     "escalated",
+    "eased",
     "resolved",
     "acknowledged",
     "started",
     "false_positive",
     "muted",
+    "unmuted",
     "noted",
     "grouped",
+    "diagnosed",
 )
+LEVELS = ("L1", "L2", "L3")
+# What is wrong with the machine, or with what it reports. "unknown": odd, and none of the others explains it.
+FAILURE_MODES = (
+    "refrigerant_leak",
+    "condenser_fouling",
+    "evaporator_icing",
+    "bearing_wear",
+    "valve_hunting",
+    "liquid_slugging",
+    "door_seal",
+    "compressor_overload",
+    "power_loss",
+    "sensor_fault",
+    "unknown",
+)
+MODE_OF_RULE = {
+    "compressor_overload": "compressor_overload",
+    "vibration_spike": "bearing_wear",
+    "acute_pressure_loss": "refrigerant_leak",
+    "total_cooling_loss": "power_loss",
+}
 STREAM, BATCH, OPERATOR = "stream", "batch", "operator:"
 SLA_BY_SEVERITY = {
     "CRITICAL": timedelta(minutes=30),
@@ -65,6 +89,21 @@ def _alert_columns(*, nullable: bool) -> dict[str, pa.Column]:
         "sla_deadline": column(TS, "by when somebody must have taken it", nullable=nullable),
         "sla_breached": column(BOOL, "still OPEN past its deadline", nullable=nullable),
         "note": column(STR, "last note", nullable=True),
+        "failure_mode": column(STR, "what is probably wrong", isin=FAILURE_MODES, nullable=True, extension=True),
+        "diagnosis_confidence": column(
+            F64, "how far the evidence speaks for it", "0-1", ge=0, le=1, nullable=True, extension=True
+        ),
+        "evidence": column(STRS, "what speaks for it, a sentence each", nullable=True, extension=True),
+        "first_check": column(STR, "what to look at first", nullable=True, extension=True),
+        "hours_left": column(F64, "hours until failure if it goes on so", "h", ge=0, nullable=True, extension=True),
+        "hours_left_low": column(F64, "of which 10 % fail sooner", "h", ge=0, nullable=True, extension=True),
+        "hours_left_high": column(F64, "of which 10 % fail later", "h", ge=0, nullable=True, extension=True),
+        "last_seen_at": column(TS, "end of the last window in which it was seen", nullable=True, extension=True),
+        "windows_sustained": column(
+            I32, "windows in a row, up to the last one seen", ge=0, nullable=True, extension=True
+        ),
+        "work_order_at": column(TS, "when a work order became due", nullable=True, extension=True),
+        "incident_id": column(STR, "incident of the site that it is part of", nullable=True, extension=True),
     }
 
 
