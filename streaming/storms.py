@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from refrig_assets.alerting.changes import alert_id, created, log_rows, suppressed
-from refrig_assets.contracts.alerts import DEVICE_ALERTS, STREAM, SUPPRESSION_WINDOW
+from refrig_assets.contracts.alerts import DEVICE_ALERTS, MODE_OF_RULE, STREAM, SUPPRESSION_WINDOW
 from streaming.fleet import UNKNOWN_SITE, Fleet
 from streaming.wording import NAMED_AT_MOST, RULE_TEXTS, device_text, group_text
 
@@ -221,6 +221,8 @@ def _alert(alert: str, device: str, site: str, rule: str, first: datetime, now: 
         "source": "streaming",
         "rule": rule,
         "top_contributors": [RULE_TEXTS[rule].feature],
+        "failure_mode": MODE_OF_RULE[rule],
+        "first_check": RULE_TEXTS[rule].first,
         "first_detected_at": first,
         "alert_created_at": now,
         "suppressed": False,

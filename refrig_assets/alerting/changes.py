@@ -8,7 +8,14 @@ from typing import Any
 
 import polars as pl
 
-from refrig_assets.contracts.alerts import ALERT_BOARD, CHANGES, DEVICE_ALERTS, OPERATOR, SLA_BY_SEVERITY
+from refrig_assets.contracts.alerts import (
+    ALERT_BOARD,
+    CHANGES,
+    CLOSED_STATUSES,
+    DEVICE_ALERTS,
+    OPERATOR,
+    SLA_BY_SEVERITY,
+)
 
 _NAMESPACE = uuid.UUID("5d9a1f0e-6f0b-5c55-9a55-1b7b6a3f5f10")
 # What an alert is until somebody says otherwise.
@@ -27,7 +34,10 @@ _ACTIONS: Mapping[str, Mapping[str, Any]] = {
     "started": {"status": "IN_PROGRESS"},
     "resolved": {"status": "RESOLVED", "alert_type": "ANOMALY_RESOLVED"},
     "false_positive": {"status": "FALSE_POSITIVE"},
+    "reopened": {"status": "OPEN", "alert_type": "ANOMALY_DETECTED", "sla_breached": False},
+    "escalated": {"alert_type": "ANOMALY_ESCALATED"},
     "muted": {"suppressed": True},
+    "unmuted": {"suppressed": False},
     "noted": {},
 }
 
@@ -35,6 +45,11 @@ _ACTIONS: Mapping[str, Mapping[str, Any]] = {
 def alert_id(device_id: str, rule_or_model: str, moment: datetime) -> str:
     """The identity of what was found of a device at a moment: the event's time, or the window's."""
     return _identity(device_id, rule_or_model, moment.astimezone(UTC).isoformat(timespec="microseconds"))
+
+
+def work_order_id(alert: str) -> str:
+    """The identity of the work order that an alert asks for."""
+    return _identity("work order", alert)
 
 
 def change_id(alert: str, change: str, discriminator: str = "") -> str:
@@ -114,20 +129,22 @@ def operator_action(
     alert: str, change: str, name: str, at: datetime, note: str | None = None, action_id: str | None = None
 ) -> pl.DataFrame:
     """The log row of what a person did. The same action of the same person at the same moment is one action."""
-    if change not in _ACTIONS:
-        raise ValueError(f"operators cannot have {change!r}; there are {', '.join(_ACTIONS)}")
-    row: dict[str, Any] = {
-        "alert_id": alert,
-        "changed_at": at,
-        "note": note,
-        "action_id": action_id,
-        **_ACTIONS[change],
-    }
-    if change in ("resolved", "false_positive"):
-        row["resolved_at"] = at
+    row: dict[str, Any] = {"alert_id": alert, "changed_at": at, "note": note, "action_id": action_id}
     if change == "muted":
         row["suppressed_by"] = f"mute:{name}"
-    return log_rows([row], change, f"{OPERATOR}{name}", f"{name} {at.astimezone(UTC).isoformat()}")
+    return operator_actions([row], change, name)
+
+
+def operator_actions(rows: Sequence[Mapping[str, Any]], change: str, name: str) -> pl.DataFrame:
+    """Log rows of what a person did to alerts; each row has alert_id and changed_at, and whatever else it sets."""
+    if change not in _ACTIONS:
+        raise ValueError(f"operators cannot have {change!r}; there are {', '.join(_ACTIONS)}")
+    sets = _ACTIONS[change]
+    closing = sets.get("status") in CLOSED_STATUSES
+    told = [{**sets, **({"resolved_at": row["changed_at"]} if closing else {}), **row} for row in rows]
+    moments = [f"{name} {row['changed_at'].astimezone(UTC).isoformat()}" for row in rows]
+    frame = _frame(told).with_columns(pl.Series("__told", moments, dtype=pl.String))
+    return log_rows(frame, change, f"{OPERATOR}{name}", pl.col("__told"))
 
 
 def incomplete(changes: pl.DataFrame) -> pl.DataFrame:

@@ -38,4 +38,11 @@ def fold(log: pl.DataFrame) -> pl.DataFrame:
         pl.when(pl.col("status").is_in(_CLOSED)).then("resolved_at").alias("resolved_at"),
         pl.when("suppressed").then("suppressed_by").alias("suppressed_by"),
     )
-    return ALERT_BOARD.conform(told).sort("alert_created_at", "alert_id")
+    return ALERT_BOARD.conform(_seen_again(told)).sort("alert_created_at", "alert_id")
+
+
+def _seen_again(alerts: pl.DataFrame) -> pl.DataFrame:
+    """Repetitions are alerts of their own, for audit; the alert they repeat was seen when they were."""
+    again = alerts.filter("suppressed").group_by(alert_id="suppressed_by").agg(_again=pl.col("last_seen_at").max())
+    joined = alerts.join(again.drop_nulls(), on="alert_id", how="left", maintain_order="left")
+    return joined.with_columns(last_seen_at=pl.max_horizontal("last_seen_at", "_again")).drop("_again")

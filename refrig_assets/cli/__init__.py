@@ -13,6 +13,11 @@ COMMANDS = {
         "refrig_assets.cli.evaluate:evaluate",
         "How well failures are found, on a fleet whose faults are known.",
     ),
+    "alerts": ("refrig_assets.cli.alerts:alerts", "What needs attention, and what people do about it."),
+    "maintenance": ("refrig_assets.cli.maintenance:maintenance", "Work planned and done on machines; import it."),
+    "label": ("refrig_assets.cli.labels:label", "Say what was true of a machine; the models learn from it."),
+    "report": ("refrig_assets.cli.report:report", "The fleet's health in an hour, or how a day ended."),
+    "notify": ("refrig_assets.cli.notify:notify", "Who is told what, through which channel; the notifier."),
     "status": ("refrig_assets.cli.status:status", "What is in the lake, how fresh it is, and what fails."),
     "doctor": ("refrig_assets.cli.doctor:doctor", "Whether this installation is able to run."),
 }

@@ -97,6 +97,7 @@ def lake_findings(lake: "Lake") -> list[Finding]:
             return [Finding("lake", "error", f"{lake.uri} is not writable: {problem}", remedy)]
     try:
         missing = lake.missing_tables()
+        older = lake.outgrown_tables()
     except Exception as error:  # object stores raise their own kinds
         first = " ".join(_COLOURS.sub("", str(error)).split())
         remedy = "check the URI, the network and REFRIG_STORAGE_OPTIONS (credentials, endpoint)"
@@ -105,6 +106,10 @@ def lake_findings(lake: "Lake") -> list[Finding]:
     if missing:
         remedy = "refrig doctor --create"
         return [reached, Finding("tables", "warn", f"{len(missing)} missing: {', '.join(missing[:4])} …", remedy)]
+    if older:
+        name, lacking = next(iter(older.items()))
+        told = f"{len(older)} made by an earlier version: {name} lacks {', '.join(lacking[:3])} …"
+        return [reached, Finding("tables", "warn", told, "refrig doctor --create adds it; rows stay as they are")]
     return [reached, Finding("tables", "ok", "all there")]
 
 

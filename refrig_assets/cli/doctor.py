@@ -23,7 +23,7 @@ from refrig_assets.cli.models import models_option, open_registry
 @landing_option
 @models_option
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="The UI's port.")
-@click.option("--create", is_flag=True, help="Create the lake's tables where they are missing.")
+@click.option("--create", is_flag=True, help="Create missing tables, and give older ones their new columns.")
 @json_option
 @debug_option
 @click.pass_context

@@ -21,6 +21,7 @@ CHANGES = (
     "acknowledged",
     "started",
     "false_positive",
+    "reopened",
     "muted",
     "unmuted",
     "noted",

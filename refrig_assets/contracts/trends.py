@@ -6,6 +6,7 @@ import pandera.polars as pa
 
 from refrig_assets.contracts.base import F64, I32, STR, TS, Contract, column
 from refrig_assets.contracts.features import FEATURE_COLUMNS, FEATURE_NAMES, STATISTICS
+from refrig_assets.contracts.sensors import SENSORS
 
 # How many hours back a trend looks.
 HORIZONS_H: tuple[int, ...] = (6, 24)
@@ -63,6 +64,30 @@ def _change(feature: str) -> pa.Column:
     unit = str((of.metadata or {}).get("unit", ""))
     said = f"the {min(HORIZONS_H)} hours before against those {CHANGE_H} hours earlier: {of.description}"
     return column(F64, said, unit, nullable=True)
+
+
+_SENSORS = tuple(s.short for s in SENSORS)
+# Which sensors stand behind what is computed from several.
+_MADE_OF: Mapping[str, tuple[str, ...]] = {
+    "pressure_ratio": ("pressure_high", "pressure_low"),
+    "temp_spread_evap_cond": ("temp_evaporator", "temp_condenser"),
+    "temp_spread_discharge_suction": ("temp_discharge", "temp_suction"),
+    "current_per_temp_spread": ("current_compressor", "temp_evaporator", "temp_condenser"),
+    "condenser_approach": ("temp_condenser",),
+}
+
+
+def sensors_of(feature: str) -> tuple[str, ...]:
+    """The sensors, by their short names, whose readings are behind a feature, its trend or its change."""
+    for made, sensors in _MADE_OF.items():
+        if feature == made or feature.startswith(f"{made}_"):
+            return sensors
+    return tuple(s for s in _SENSORS if feature.startswith(f"{s}_"))
+
+
+def sensor_of(feature: str) -> str:
+    """The first of them: by what contributors are told apart. What no sensor is behind stands for itself."""
+    return next(iter(sensors_of(feature)), feature)
 
 
 TREND_COLUMNS: Mapping[str, pa.Column] = {

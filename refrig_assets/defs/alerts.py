@@ -1,27 +1,33 @@
-"""The alert assets: the log, which the stream and operators write outside of Dagster, and the board folded from it."""
+"""The alert board: what nobody took in time is escalated, then the log is folded and published, judged and shown."""
 
 from dataclasses import replace
-from typing import Any
+from datetime import datetime
 
 import dagster as dg
 import polars as pl
 
-from refrig_assets.contracts import ALERT_BOARD, DEVICE_ALERTS
+from refrig_assets.contracts import ALERT_BOARD, DEVICE_ALERTS, DEVICE_REGISTRY
 from refrig_assets.defs.automation import when_inputs_change
-from refrig_assets.defs.metadata import bar_picture, check_result, counts_table, records_table, table_metadata
+from refrig_assets.defs.board_view import board_metadata
+from refrig_assets.defs.metadata import check_result, counts_table, table_metadata
 from refrig_assets.defs.resources import ClockResource, LakeResource
 from refrig_assets.defs.retry import retried_if_transient
 from refrig_assets.defs.specs import asset_spec, check_spec
-from refrig_assets.monitoring.findings import key_finding, range_finding, schema_finding
-from refrig_assets.pipeline.alert_log import escalate_overdue, publish_board
+from refrig_assets.lake import Lake
+from refrig_assets.monitoring.findings import Finding, key_finding, range_finding, schema_finding
+from refrig_assets.pipeline.alert_checks import (
+    batch_lags,
+    deadlines_finding,
+    duplicates_finding,
+    last_level_finding,
+    promptness_finding,
+    silenced_finding,
+)
+from refrig_assets.pipeline.alert_log import escalate_overdue, read_log
+from refrig_assets.pipeline.fleet_report import sites_of
+from refrig_assets.pipeline.published import publish_board
 
 BOARD = ALERT_BOARD.name
-_SHOWN = ("alert_created_at", "severity", "status", "site_id", "device_id", "title", "escalation_level", "sla_deadline")
-
-# Written by the stream and by operators; `stream_reports` tells Dagster what they wrote.
-device_alerts = asset_spec(
-    DEVICE_ALERTS, deps=["raw_sensor_readings", "device_registry"], kinds={"bytewax", "deltalake"}
-)
 
 
 @dg.multi_asset(
@@ -32,46 +38,53 @@ device_alerts = asset_spec(
         check_spec(BOARD, "key", "One row an alert.", blocking=True),
         check_spec(BOARD, "ranges", "No value outside its range, no null where none may be.", blocking=True),
         check_spec(BOARD, "log_key", "The log holds each change once."),
+        check_spec(BOARD, "duplicates", "One alert of the batch stands for a device and failure mode.", blocking=True),
+        check_spec(BOARD, "deadlines", "At most 5 % of the week's alerts were not taken by their deadline."),
+        check_spec(BOARD, "silenced", "Under 1 % of new failure modes are written suppressed."),
+        check_spec(BOARD, "promptness", "Batch alerts come within 5 minutes of scoring; 15 warn, 30 fail."),
+        check_spec(BOARD, "last_level", "No CRITICAL alert stands at L3, the last level."),
     ],
     pool=BOARD,
 )
 def alert_board(context: dg.AssetExecutionContext, lake: LakeResource, clock: ClockResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Escalate what nobody took in time, then fold the log and write the days on which an alert changed."""
-    the_lake = lake.lake
+    the_lake, now = lake.lake, clock.now
     with retried_if_transient(context):
-        escalated = escalate_overdue(the_lake, clock.now)
+        escalated = escalate_overdue(the_lake, now)
         published = publish_board(the_lake)
     table = the_lake.table(ALERT_BOARD)
     board = table.read()
-    standing = board.filter(~pl.col("suppressed") & pl.col("status").is_in(["OPEN", "ACKNOWLEDGED", "IN_PROGRESS"]))
-    by_severity = dict(standing["severity"].value_counts().sort("severity").iter_rows())
+    shown = board_metadata(board, sites_of(the_lake.table(DEVICE_REGISTRY).read()), now)
     context.log.info(
-        f"{published.alerts:,} alerts, {standing.height:,} of them standing; {published.days_written} days written"
+        f"{published.alerts:,} alerts, {shown['standing']:,} of them standing; {published.days_written} days written"
     )
-    metadata: dict[str, Any] = {
-        "dagster/row_count": published.alerts,
-        "standing": standing.height,
-        "suppressed": int(board["suppressed"].sum()),
-        "escalated_by_this_run": escalated.written,
-        "days_written": published.days_written,
-        "log_version": published.log_version,
-        "by_status": counts_table(dict(board["status"].value_counts().sort("status").iter_rows()), "status", "alerts"),
-        "newest_standing": records_table(
-            standing.sort("alert_created_at", descending=True).head(20).select(_SHOWN).to_dicts()
-        ),
-        **table_metadata(table, published.board_version),
-    }
-    if by_severity:
-        metadata["standing_picture"] = bar_picture(by_severity, "standing alerts by severity", "alerts")
     return dg.MaterializeResult(
         asset_key=BOARD,
-        metadata=metadata,
-        check_results=[
-            check_result(schema_finding(ALERT_BOARD, table.columns()), BOARD),
-            check_result(key_finding(ALERT_BOARD, board.lazy()), BOARD),
-            check_result(range_finding(ALERT_BOARD, board.lazy()), BOARD),
-            check_result(
-                replace(key_finding(DEVICE_ALERTS, the_lake.table(DEVICE_ALERTS).scan()), check="log_key"), BOARD
+        metadata={
+            **shown,
+            "dagster/row_count": published.alerts,
+            "escalated_by_this_run": escalated.written,
+            "by_status": counts_table(
+                dict(board["status"].value_counts().sort("status").iter_rows()), "status", "alerts"
             ),
-        ],
+            "days_written": published.days_written,
+            "log_version": published.log_version,
+            **table_metadata(table, published.board_version),
+        },
+        check_results=[check_result(finding, BOARD) for finding in _findings(the_lake, board, now)],
     )
+
+
+def _findings(lake: Lake, board: pl.DataFrame, now: datetime) -> list[Finding]:
+    log = read_log(lake)
+    return [
+        schema_finding(ALERT_BOARD, lake.table(ALERT_BOARD).columns()),
+        key_finding(ALERT_BOARD, board.lazy()),
+        range_finding(ALERT_BOARD, board.lazy()),
+        replace(key_finding(DEVICE_ALERTS, log.lazy()), check="log_key"),
+        duplicates_finding(board),
+        deadlines_finding(board, now),
+        silenced_finding(log),
+        promptness_finding(batch_lags(lake, log, now)),
+        last_level_finding(board),
+    ]

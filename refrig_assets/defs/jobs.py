@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from refrig_assets.contracts import CONTRACTS
+from refrig_assets.contracts import ALERT_BOARD, CONTRACTS, DEVICE_ALERTS, INCIDENTS, WORK_ORDERS
 from refrig_assets.contracts.scoring import (
     CANARY_REPORTS,
     DAILY_DETECTORS,
@@ -17,6 +17,7 @@ from refrig_assets.contracts.scoring import (
 from refrig_assets.defs.baselines import BASELINES, THRESHOLDS
 from refrig_assets.defs.freshness import WATCHED
 from refrig_assets.defs.metadata import records_table
+from refrig_assets.defs.reports import DIGEST, REPORT
 from refrig_assets.defs.resources import ClockResource, LakeResource
 from refrig_assets.defs.score_quality import CLOCK_CHECKS
 from refrig_assets.defs.scoring import asset_of
@@ -161,10 +162,28 @@ freshness_job = dg.define_asset_job(
     description="Judge how old the newest data is, and whether the stream is alive.",
     executor_def=dg.in_process_executor,
 )
+alerts_job = dg.define_asset_job(
+    "alerts",
+    _without_clock(dg.AssetSelection.assets(DEVICE_ALERTS.name)),
+    description="Alerts of hours that were scored: new, worse, sustained, resolved.",
+    executor_def=dg.in_process_executor,
+)
 alert_board_job = dg.define_asset_job(
     "publish_alerts",
-    dg.AssetSelection.assets("alert_board"),
-    description="Escalate overdue alerts and publish the alert board from the log.",
+    dg.AssetSelection.assets(ALERT_BOARD.name, INCIDENTS.name, WORK_ORDERS.name),
+    description="Escalate overdue alerts; publish the alert board, incidents and work orders from the log.",
+    executor_def=dg.in_process_executor,
+)
+report_job = dg.define_asset_job(
+    "report",
+    dg.AssetSelection.assets(REPORT),
+    description="The fleet's health in an hour, or in each of a range of hours.",
+    executor_def=dg.in_process_executor,
+)
+digest_job = dg.define_asset_job(
+    "digest",
+    dg.AssetSelection.assets(DIGEST),
+    description="The digest of a day, or of each of a range of days.",
     executor_def=dg.in_process_executor,
 )
 
@@ -211,6 +230,9 @@ jobs: list[Any] = [
     daily_job,
     registry_job,
     freshness_job,
+    alerts_job,
     alert_board_job,
+    report_job,
+    digest_job,
     upkeep,
 ]

@@ -1,6 +1,6 @@
 """Running jobs over ranges of partitions from Python: what the demo, the import and tests use instead of the UI."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,8 +23,13 @@ def run_job(
     run_config: Mapping[str, Any] | None = None,
     raise_on_error: bool = True,
     quiet: bool = False,
+    assets: Sequence[str] | None = None,
+    run_id: str | None = None,
 ) -> dg.ExecuteInProcessResult:
-    """Run a job in this process, over the partitions of [start, end) where it has any, as one run."""
+    """Run a job (of it only `assets`) in this process, over the partitions of [start, end) if it has any, as one run.
+
+    Who wants to listen to the run gives it an identity beforehand.
+    """
     job = definitions.resolve_job_def(job_name)
     tags = {}
     if start is not None and end is not None and job.partitions_def is not None:
@@ -37,4 +42,6 @@ def run_job(
         resources=resources,
         run_config={**(_ONLY_ERRORS if quiet else {}), **(run_config or {})},
         raise_on_error=raise_on_error,
+        asset_selection=None if assets is None else [dg.AssetKey(a) for a in assets],
+        run_id=run_id,
     )

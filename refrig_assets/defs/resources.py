@@ -10,6 +10,7 @@ import dagster as dg
 from refrig_assets.lake import DEFAULT_LAKE, Lake
 from refrig_assets.models.mlflow_store import DEFAULT_MODELS
 from refrig_assets.models.registry import Registry
+from refrig_assets.pipeline.fleet_report_files import DEFAULT_REPORTS
 from refrig_assets.pipeline.stream_reports import stream_home
 
 DEFAULT_LANDING = "data/landing"
@@ -24,9 +25,13 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """state directory of the stream, where it is not in its usual place"""
 
     @property
+    def located(self) -> Lake:
+        """Where the lake is; whether it is there is not looked at."""
+        return Lake(self.uri, json.loads(os.environ.get("REFRIG_STORAGE_OPTIONS", "{}")))
+
+    @property
     def lake(self) -> Lake:
-        lake = Lake(self.uri, json.loads(os.environ.get("REFRIG_STORAGE_OPTIONS", "{}")))
-        return lake if lake.exists() else lake.create()
+        return self.located if self.located.exists() else self.located.create()
 
     @property
     def stream_home(self) -> Path:
@@ -46,10 +51,11 @@ class ModelsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 class FilesResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Where landing files and the registry file are found."""
+    """Where landing files and the registry file are found, and where reports are written."""
 
     landing_dir: str = DEFAULT_LANDING
     registry_file: str = DEFAULT_REGISTRY
+    reports_dir: str = DEFAULT_REPORTS
     settle_seconds: float = 5.0
     """a landing file written more recently than this may not be complete and waits for the next run"""
 
@@ -60,6 +66,10 @@ class FilesResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     @property
     def registry(self) -> Path:
         return Path(self.registry_file)
+
+    @property
+    def reports(self) -> Path:
+        return Path(self.reports_dir)
 
 
 class ClockResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -80,6 +90,7 @@ def from_environment() -> dict[str, dg.ConfigurableResource]:  # type: ignore[ty
         "files": FilesResource(
             landing_dir=os.environ.get("REFRIG_LANDING", DEFAULT_LANDING),
             registry_file=os.environ.get("REFRIG_REGISTRY", DEFAULT_REGISTRY),
+            reports_dir=os.environ.get("REFRIG_REPORTS", DEFAULT_REPORTS),
             settle_seconds=float(os.environ.get("REFRIG_SETTLE_SECONDS", "5")),
         ),
         "models": ModelsResource(

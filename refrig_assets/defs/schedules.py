@@ -10,9 +10,11 @@ from refrig_assets.defs.jobs import (
     all_scores_job,
     canary_job,
     daily_job,
+    digest_job,
     fallback_job,
     freshness_job,
     hourly_job,
+    report_job,
     scores_job,
     train_monthly_job,
     train_weekly_job,
@@ -107,6 +109,21 @@ def monthly_training(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     return dg.RunRequest(run_key=f"train-monthly-{yesterday:%Y%m%d}", partition_key=day_key(yesterday))
 
 
+# After the closed hour's alerts have been judged.
+@dg.schedule(job=report_job, cron_schedule="20 * * * *", execution_timezone="UTC", default_status=STATUS)
+def hourly_report(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """The fleet's health in the hour that has just closed."""
+    tick = context.scheduled_execution_time
+    return dg.RunRequest(run_key=f"report-{tick:%Y%m%dT%H}", partition_key=hour_key(tick - timedelta(hours=1)))
+
+
+@dg.schedule(job=digest_job, cron_schedule="45 0 * * *", execution_timezone="UTC", default_status=STATUS)
+def closed_day_digest(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """The digest of the day that has just closed."""
+    yesterday = context.scheduled_execution_time - timedelta(days=1)
+    return dg.RunRequest(run_key=f"digest-{yesterday:%Y%m%d}", partition_key=day_key(yesterday))
+
+
 freshness_schedule = dg.ScheduleDefinition(
     name="freshness_every_5_minutes",
     job=freshness_job,
@@ -133,6 +150,8 @@ schedules = [
     daily_scores,
     daily_canary,
     silent_models,
+    hourly_report,
+    closed_day_digest,
     weekly_training,
     monthly_training,
     freshness_schedule,

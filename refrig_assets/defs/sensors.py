@@ -11,6 +11,7 @@ from refrig_assets.alerting.deadlines import overdue
 from refrig_assets.contracts import ALERT_BOARD, DEVICE_ALERTS
 from refrig_assets.defs.jobs import (
     alert_board_job,
+    alerts_job,
     clean_job,
     daily_job,
     features_job,
@@ -19,13 +20,14 @@ from refrig_assets.defs.jobs import (
     score_quality_job,
     trends_job,
 )
+from refrig_assets.defs.notify import notify_sensors
 from refrig_assets.defs.partitions import day_key, hour_key, ranges
 from refrig_assets.defs.resources import ClockResource, FilesResource, LakeResource
 from refrig_assets.defs.schedules import SWITCHED_ON
 from refrig_assets.defs.stream import Cursor, stream_reports
-from refrig_assets.pipeline.alert_log import board_is_current
 from refrig_assets.pipeline.pending import Waiting, stale, stale_days, stale_trends, unlanded
 from refrig_assets.pipeline.proxies import scored_since
+from refrig_assets.pipeline.published import board_is_current
 from refrig_assets.pipeline.registry import hours_to_release
 from refrig_assets.pipeline.sources import content_of
 from refrig_assets.pipeline.stream_reports import read_heartbeat
@@ -156,6 +158,18 @@ def scores_changed(context: dg.SensorEvaluationContext, lake: LakeResource) -> d
     return dg.SensorResult(run_requests=range_requests(score_quality_job.name, waiting), cursor=str(news.upto))
 
 
+@dg.sensor(jobs=[alerts_job], minimum_interval_seconds=30, default_status=STATUS)
+def scores_to_alert(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult | dg.SkipReason:
+    """Make the alerts of hours that were scored since the last time, late or again, by whomever."""
+    known = int(context.cursor) if context.cursor else -1
+    news = scored_since(lake.lake, known)
+    waiting = Waiting(dict.fromkeys(news.hours, f"scored up to version {news.upto} of model_scores"))
+    if not waiting.hours:
+        context.update_cursor(str(news.upto))
+        return dg.SkipReason("no new scores")
+    return dg.SensorResult(run_requests=range_requests(alerts_job.name, waiting), cursor=str(news.upto))
+
+
 def _switch() -> dg.AutomationConditionSensorDefinition:
     return dg.AutomationConditionSensorDefinition(
         "automation",
@@ -172,5 +186,7 @@ sensors = [
     stream_reported,
     alert_log_changed,
     scores_changed,
+    scores_to_alert,
+    *notify_sensors,
     _switch(),
 ]

@@ -14,6 +14,7 @@ from refrig_assets.defs.resources import ClockResource, LakeResource
 from refrig_assets.lake import HOUR, Lake
 from refrig_assets.monitoring.findings import Finding
 from refrig_assets.monitoring.stream import CHECK, LIMITS, Heartbeat, stream_finding
+from refrig_assets.pipeline.hours import floor_hour
 from refrig_assets.pipeline.stream_reports import (
     AlertNews,
     HourNews,
@@ -133,8 +134,12 @@ def _raised(lake: Lake, news: AlertNews) -> dg.AssetMaterialization:
         **({"latest": records_table(latest)} if latest else {}),
         **table_metadata(lake.table(DEVICE_ALERTS), news.version),
     }
+    partition = hour_key(floor_hour(newest))
     return dg.AssetMaterialization(
-        ALERTS, description=f"{news.alerts:,} alerts raised, {news.changes:,} changes", metadata=told
+        ALERTS,
+        description=f"{news.alerts:,} alerts raised, {news.changes:,} changes",
+        partition=partition if hourly.has_partition_key(partition) else None,
+        metadata=told,
     )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from refrig_assets.contracts.alerts import FAILURE_MODES
 from refrig_assets.evaluation.figures import BARS, Evaluation
 
 if TYPE_CHECKING:
@@ -169,3 +170,28 @@ def _draw_curves(axes: "Axes", evaluation: Evaluation) -> None:
         title="What each finds at what price, as its limit moves",
     )
     axes.legend(fontsize=7)
+
+
+def draw_confusion(confusion: pl.DataFrame, path: Path) -> Path:
+    """A picture of which failure mode was said of which kind of fault; from `diagnosed.confusion`."""
+    from matplotlib.figure import Figure
+
+    faults = confusion["fault"].unique().sort().to_list()
+    modes = [m for m in FAILURE_MODES if m in confusion["failure_mode"].unique()]
+    counts = {(fault, mode): n for fault, mode, n in confusion.select("fault", "failure_mode", "alerts").iter_rows()}
+    of = {f: sum(counts.get((f, m), 0) for m in modes) for f in faults}
+    shares = [[counts.get((f, m), 0) / of[f] for m in modes] for f in faults]
+    figure = Figure(figsize=(8, 0.8 + 0.32 * max(len(faults), 4)), layout="constrained")
+    axes = figure.subplots()
+    axes.set(title="Diagnosed (across) of what was wrong (down), alerts", xticks=[], yticks=[])
+    if shares:
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for y, fault in enumerate(faults):
+        for x, mode in enumerate(modes):
+            if n := counts.get((fault, mode), 0):
+                axes.text(x, y, str(n), ha="center", va="center", color="white" if shares[y][x] > 0.5 else "black")
+    axes.set_xticks(range(len(modes)), [m.replace("_", "\n", 1) for m in modes], fontsize=7)
+    axes.set_yticks(range(len(faults)), [f"{f.replace('_', ' ')} ({of[f]})" for f in faults], fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    return path

@@ -2,6 +2,7 @@
 
 from refrig_assets.lake.commits import CommitNote, CommitNotes, commits_since
 from refrig_assets.lake.files import DataFile
+from refrig_assets.lake.growth import OutgrownError
 from refrig_assets.lake.lake import DEFAULT_LAKE, OUTSIDE_ERRORS, PASSING_ERRORS, Lake, LakeUnavailableError
 from refrig_assets.lake.table import HOUR, Commit, MarkTakenError, Table, TableFile
 
@@ -17,6 +18,7 @@ __all__ = [
     "Lake",
     "LakeUnavailableError",
     "MarkTakenError",
+    "OutgrownError",
     "Table",
     "TableFile",
     "commits_since",

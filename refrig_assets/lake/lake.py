@@ -7,26 +7,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from deltalake.schema import ArrayType, Field, PrimitiveType, Schema
 
 from refrig_assets.contracts import BY_NAME, CONTRACTS
 from refrig_assets.contracts.base import PARTITION_DATE, Contract
+from refrig_assets.lake import growth
 from refrig_assets.lake.files import is_local
+from refrig_assets.lake.schema import delta_schema
 from refrig_assets.lake.table import Table
 
 DEFAULT_LAKE = "data/lake"
-_CREATION_ATTEMPTS = 5
-_PRIMITIVES: dict[object, str] = {
-    pl.String: "string",
-    pl.Float64: "double",
-    pl.Int32: "integer",
-    pl.Int64: "long",
-    pl.Boolean: "boolean",
-    pl.Date: "date",
-}
 
 
 class LakeUnavailableError(RuntimeError):
@@ -69,7 +60,10 @@ class Lake:
         return missing
 
     def create(self) -> "Lake":
-        """Create every table that is not there yet, with comments and constraints. Safe to repeat and to be killed."""
+        """Create every table that is not there yet, and give older ones what their contracts gained.
+
+        Rows stay as they are. Safe to repeat, to be killed, and beside writers.
+        """
         if is_local(self.uri):
             self._check_local()
         for contract in CONTRACTS:
@@ -95,17 +89,17 @@ class Lake:
     def _create_table(self, contract: Contract) -> None:
         table = self.table(contract)
         there = self.has(contract)
-        if not there or self._outgrown(table):
+        if not there or growth.must_be_made_anew(table.open(), contract):
             try:
                 DeltaTable.create(
                     table.uri,
-                    _delta_schema(contract),
+                    delta_schema(contract),
                     mode="overwrite" if there else "error",
                     partition_by=[PARTITION_DATE] if contract.partitioned else None,
                     name=contract.name,
                     description=contract.description,
                     configuration={
-                        "delta.checkpointInterval": "50",
+                        "delta.checkpointInterval": "10",
                         "delta.deletedFileRetentionDuration": "interval 7 days",
                         "delta.logRetentionDuration": "interval 30 days",
                     },
@@ -114,66 +108,14 @@ class Lake:
             except DeltaError:
                 if not self.has(contract):  # another process was not first either: a real failure
                     raise
-        for attempt in range(_CREATION_ATTEMPTS):
-            opened = table.open()
-            have = opened.metadata().configuration
-            missing = {n: e for n, e in _constraints(contract).items() if f"delta.constraints.{n}" not in have}
-            if not missing:
-                return
-            try:
-                opened.alter.add_constraint(missing)
-            except CommitFailedError:  # another process adds them, too
-                if attempt == _CREATION_ATTEMPTS - 1:
-                    raise
+        growth.add_columns(table.open, contract)
+        growth.renew_constraints(table.open, contract)
 
-    def _outgrown(self, table: Table) -> bool:
-        """Made before its contract had all its columns, and never written to."""
-        opened = table.open()
-        names = {field.name for field in opened.schema().fields}
-        return not names >= set(table.contract.columns) and not opened.file_uris()
+    def outgrown_tables(self) -> dict[str, list[str]]:
+        """Tables made by an earlier version, with what they lack of their contract: `create` adds it."""
+        lacking = {c.name: growth.lacks(self.table(c).open(), c) for c in CONTRACTS if self.has(c)}
+        return {name: parts for name, parts in lacking.items() if parts}
 
     @cached_property
     def versions(self) -> dict[str, int]:
         return {c.name: self.table(c).version for c in CONTRACTS}
-
-
-def _delta_schema(contract: Contract) -> Schema:
-    fields = [
-        Field(name, _delta_type(dtype), nullable=contract.columns[name].nullable, metadata=_comment(contract, name))
-        for name, dtype in contract.dtypes.items()
-    ]
-    if contract.partitioned:
-        comment = {"comment": f"UTC day of {contract.hour_of}; physical partition"}
-        fields.append(Field(PARTITION_DATE, PrimitiveType("date"), nullable=False, metadata=comment))
-    return Schema(fields)
-
-
-def _comment(contract: Contract, name: str) -> dict[str, str]:
-    unit = contract.unit(name)
-    return {"comment": f"{contract.columns[name].description}{f' [{unit}]' if unit else ''}"}
-
-
-def _delta_type(dtype: pl.DataType) -> PrimitiveType | ArrayType:
-    if isinstance(dtype, pl.Datetime):
-        return PrimitiveType("timestamp")
-    if isinstance(dtype, pl.List):
-        return ArrayType(_delta_type(dtype.inner), contains_null=True)  # type: ignore[arg-type]
-    return PrimitiveType(next(name for kind, name in _PRIMITIVES.items() if dtype == kind))
-
-
-def _constraints(contract: Contract) -> dict[str, str]:
-    """CHECK constraints that keep other writers to the contract's ranges, too."""
-    found = {}
-    for name, column in contract.columns.items():
-        limits = column.metadata or {}
-        tests = [
-            f"{name} {sign} {limits[k]}"
-            for k, sign in (("ge", ">="), ("gt", ">"), ("le", "<="))
-            if limits.get(k) is not None
-        ]
-        if limits.get("isin") is not None:
-            tests.append(f"{name} IN ({', '.join(repr(v) for v in limits['isin'])})")
-        if tests:
-            test = " AND ".join(tests)
-            found[f"{name}_valid"] = f"{name} IS NULL OR ({test})" if column.nullable else test
-    return found

@@ -16,10 +16,14 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from refrig_assets.contracts.base import PARTITION_DATE, Contract
+from refrig_assets.lake import growth
 from refrig_assets.lake.files import DataFile, changed_days, write_data_file
 
 HOUR = timedelta(hours=1)
 COMMIT_ATTEMPTS = 20
+_AS_OTHERS_WRITE = pl.ScanCastOptions(
+    integer_cast="upcast", float_cast="upcast", datetime_cast=["nanosecond-downcast", "convert-timezone"]
+)
 
 
 class MarkTakenError(CommitFailedError):
@@ -142,10 +146,14 @@ class Table:
             return self.contract.empty().lazy()
         return pl.scan_parquet(
             [f"{self.uri.rstrip('/')}/{f.path}" for f in files],
+            schema=self.contract.dtypes,
+            missing_columns="insert",  # written before the contract had them
+            extra_columns="ignore",
+            cast_options=_AS_OTHERS_WRITE,
             storage_options=self.storage_options or None,
             hive_partitioning=False,
             glob=False,
-        ).select(list(self.contract.columns))
+        )
 
     def read(self, start: datetime | None = None, end: datetime | None = None, **options: Any) -> pl.DataFrame:
         return self.scan(start, end, **options).collect(engine="in-memory")
@@ -229,15 +237,25 @@ class Table:
 
         return self._commit(plan_all, (), metadata)
 
-    def replace_all(self, frame: pl.DataFrame, metadata: dict[str, str] | None = None) -> Commit:
-        return self.replace_with(self.write_files(frame), metadata)
+    def replace_all(
+        self,
+        frame: pl.DataFrame,
+        metadata: dict[str, str] | None = None,
+        transactions: Sequence[tuple[str, int]] = (),
+    ) -> Commit:
+        return self.replace_with(self.write_files(frame), metadata, transactions)
 
-    def replace_with(self, added: list[DataFile], metadata: dict[str, str] | None = None) -> Commit:
-        """Put files, written part by part, in the place of all rows, in one commit."""
+    def replace_with(
+        self,
+        added: list[DataFile],
+        metadata: dict[str, str] | None = None,
+        transactions: Sequence[tuple[str, int]] = (),
+    ) -> Commit:
+        """Put files, written part by part, in the place of all rows, in one commit with these marks."""
         mine = {f.action.path for f in added}
         return self._commit(
             lambda table: (added, [f for f in self._files_of(table, None, None, None) if f.path not in mine]),
-            (),
+            transactions,
             metadata,
         )
 
@@ -260,7 +278,8 @@ class Table:
     ) -> Commit:
         """Commit what the plan says of the newest snapshot; a conflict means looking again."""
         for attempt in range(COMMIT_ATTEMPTS):
-            table = self.open()
+            # Compaction keeps the columns that the table has: it has to have those of the rows.
+            table = growth.add_columns(self.open, self.contract)
             for app, version in transactions:  # Delta keeps marks but does not compare them
                 if (table.transaction_version(app) or 0) >= version:
                     raise MarkTakenError(f"{self.contract.name}: {app} stands at {version} or beyond already")

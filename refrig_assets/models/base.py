@@ -93,6 +93,16 @@ class ModelInfo:
         )
 
 
+@dataclass(frozen=True)
+class Residuals:
+    """What is left of rows once conditions, cohort and the machine's own normal are taken out. Features are columns."""
+
+    deviation: pl.DataFrame
+    """value less what was expected, in the feature's unit; null where there is no value"""
+    z: pl.DataFrame
+    """the same in units of what healthy machines stray, at most 25 either way"""
+
+
 def numbers(rows: pl.DataFrame, columns: Sequence[str]) -> F64:
     """The columns as a matrix; nulls and infinities become NaN."""
     if not columns:

@@ -57,9 +57,8 @@ class Calibration:
             knots, shares = knots[:1], shares[:1]
         beyond = kept[kept > knots[-1]] - knots[-1]
         scale, shape = _pareto(beyond, spread=float(knots[-1] - np.median(kept)))
-        longest = _length_of_approach(kept, tail_from)
-        if longest < scale and _gathered(unit, kept > knots[-1]):
-            scale, shape = longest, _LIGHTEST
+        if _gathered(unit, kept > knots[-1]):
+            scale, shape = min(scale, _length_of_approach(kept, tail_from)), _LIGHTEST
         return cls(knots, -np.log10(1 - shares), scale, shape)
 
     def rarity_of(self, raw: F64) -> F64:

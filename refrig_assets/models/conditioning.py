@@ -119,6 +119,12 @@ class Conditioner:
         z = self.normals.standardise(away, table.device, table.cohort)
         return self._calmed(z, turns, table.cohort)
 
+    def deviations(self, rows: pl.DataFrame) -> tuple[F64, F32]:
+        """Row × column: how far from what is expected, in the column's own unit (NaN: no value), and as residuals."""
+        table = self.table(rows)
+        away = self._left(table) - self.normals.expected(table.device, table.cohort)
+        return away, self.residuals_of(table)
+
     def _calmed(self, z: F32, turns: F64, cohort: I64) -> F32:
         """Less is made of a deviation under conditions in which all machines stray: a defrost, an open door."""
         if not self.restless.any():

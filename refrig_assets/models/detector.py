@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from refrig_assets.models.base import DEFAULT_THRESHOLD, F32, F64, I64, Bools, ModelInfo, Names, Roles
+from refrig_assets.models.base import DEFAULT_THRESHOLD, F32, F64, I64, Bools, ModelInfo, Names, Residuals, Roles
 from refrig_assets.models.blocks import last_part, turns
 from refrig_assets.models.calibration import PROMISED, Calibration, healthy
 from refrig_assets.models.conditioning import Conditioner
@@ -121,6 +121,14 @@ class Model(ABC):
     def explain(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The five columns that weigh most in every row, flagged or not, with the sign and size of their part."""
         return self.score(rows, reasons="all").select("top_contributors", "contributor_scores")
+
+    def residuals(self, rows: pl.DataFrame) -> Residuals:
+        """Row by row, how far each feature is from what was expected of this machine under its conditions."""
+        away, z = self.conditioner.deviations(rows)
+        names = list(self.info.roles.features)
+        deviation = pl.DataFrame(away, schema=names).fill_nan(None)
+        known = pl.DataFrame(z.astype(np.float64), schema=names)
+        return Residuals(deviation, known.select(pl.when(deviation[n].is_not_null()).then(n).alias(n) for n in names))
 
     def raw(self, rows: pl.DataFrame) -> F64:
         """The oddity before calibration: finer than the score among rows that are all usual."""

@@ -14,6 +14,7 @@ from refrig_assets.contracts.trends import (
     MODEL_ROW_FEATURES,
     TRENDED,
     change_name,
+    sensors_of,
     trend_name,
 )
 from refrig_assets.models.base import Roles
@@ -25,14 +26,6 @@ _CHANGE_CONTEXT: tuple[str, ...] = tuple(change_name(c) for c in _CONDITIONS)
 CONTEXT: tuple[str, ...] = (*_LEVEL_CONTEXT, *_CHANGE_CONTEXT)
 _AMBIENT = ("temp_ambient_std",)
 
-# Which sensors stand behind what is computed from several.
-_MADE_OF: Mapping[str, tuple[str, ...]] = {
-    "pressure_ratio": ("pressure_high", "pressure_low"),
-    "temp_spread_evap_cond": ("temp_evaporator", "temp_condenser"),
-    "temp_spread_discharge_suction": ("temp_discharge", "temp_suction"),
-    "current_per_temp_spread": ("current_compressor", "temp_evaporator", "temp_condenser"),
-    "condenser_approach": ("temp_condenser",),
-}
 # A bearing wears long before anything but vibration shows it: this sensor is believed alone.
 _BELIEVED_ALONE = ("vibration_compressor",)
 
@@ -57,15 +50,8 @@ FAULT_SIGNS: Mapping[str, Mapping[str, float]] = {
 }  # fmt: skip
 
 
-def _sensors_of(feature: str) -> tuple[str, ...]:
-    for made, sensors in _MADE_OF.items():
-        if feature == made or feature.startswith(f"{made}_"):
-            return sensors
-    return tuple(s for s in STATISTICS if feature.startswith(f"{s}_"))
-
-
 def _families(features: tuple[str, ...]) -> dict[str, list[str]]:
-    found = {s: [f for f in features if s in _sensors_of(f)] for s in STATISTICS if s not in _BELIEVED_ALONE}
+    found = {s: [f for f in features if s in sensors_of(f)] for s in STATISTICS if s not in _BELIEVED_ALONE}
     return {s: columns for s, columns in found.items() if columns}
 
 

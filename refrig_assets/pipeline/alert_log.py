@@ -1,4 +1,4 @@
-"""The alert log in the lake: changes appended exactly once, read, and folded into the alert board. No Dagster here."""
+"""The alert log in the lake: changes appended exactly once, read and folded. Publishing it: `published.py`."""
 
 import json
 import random
@@ -13,15 +13,13 @@ import polars as pl
 from refrig_assets.alerting.changes import incomplete
 from refrig_assets.alerting.deadlines import escalations
 from refrig_assets.alerting.fold import fold
-from refrig_assets.contracts import ALERT_BOARD, DEVICE_ALERTS, ContractError, Violation
+from refrig_assets.contracts import DEVICE_ALERTS, ContractError, Violation
 from refrig_assets.contracts.alerts import BATCH, STREAM
 from refrig_assets.lake import Lake, MarkTakenError, TableFile
 
 LOOK_BACK = timedelta(hours=48)
 CHANGES_KEY, STREAM_KEY = "alert_changes", "stream_alerts"
 """commit metadata of the log: what was appended, and of it what the stream did"""
-FOLDED = "device_alerts"
-"""mark of the board: the version of the log it was folded from"""
 # Writers of the same alerts wait for each other, and no others do.
 _LOCKS = 16
 _ATTEMPTS = 100
@@ -34,16 +32,6 @@ class Appended:
     written: int
     known: int
     version: int
-
-
-@dataclass(frozen=True)
-class Published:
-    """The board after publishing; without days written it was current."""
-
-    alerts: int
-    days_written: int
-    log_version: int
-    board_version: int
 
 
 @dataclass
@@ -120,30 +108,6 @@ def current_board(lake: Lake) -> pl.DataFrame:
 def escalate_overdue(lake: Lake, now: datetime, actor: str = BATCH) -> Appended:
     """Mark the alerts that nobody took in time; those at the first level go to the second."""
     return append_changes(lake, escalations(current_board(lake), now, actor))
-
-
-def board_is_current(lake: Lake) -> bool:
-    """Whether the published board tells all that the log does."""
-    published = lake.table(ALERT_BOARD).transaction_version(FOLDED) or 0
-    return published >= lake.table(DEVICE_ALERTS).version
-
-
-def publish_board(lake: Lake) -> Published:
-    """Fold the log and publish it as alert_board; only days on which an alert changed are written.
-
-    The board is marked with the log's version: an older fold never takes the place of a newer one.
-    """
-    board = lake.table(ALERT_BOARD)
-    log_version = lake.table(DEVICE_ALERTS).version
-    if (board.transaction_version(FOLDED) or 0) >= log_version:
-        return Published(sum(f.rows for f in board.files()), 0, log_version, board.version)
-    alerts = fold(read_log(lake, log_version))
-    told = {"log_version": str(log_version), "alerts": str(alerts.height)}
-    try:
-        commit = board.replace_changed_days(alerts, (FOLDED, log_version), told)
-    except MarkTakenError:  # somebody published as much or more meanwhile
-        return Published(sum(f.rows for f in board.files()), 0, log_version, board.version)
-    return Published(alerts.height, commit.files, log_version, commit.version)
 
 
 def _locks(changes: pl.DataFrame) -> list[str]:

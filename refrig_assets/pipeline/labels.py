@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
+from refrig_assets.alerting.labelling import TAKEN_BACK
 from refrig_assets.contracts.base import STR, TS
 
 LABEL_DELAY_BUFFER = timedelta(hours=24)
@@ -38,12 +39,18 @@ _WINDOW = ["device_id", "window_start", "window_end"]
 
 
 def known_labels(labels: pl.DataFrame, as_of: datetime) -> pl.DataFrame:
-    """The labels that had been given by then, the last of each alert, of those who are sure enough."""
-    said = labels.filter((pl.col("labeled_at") <= as_of) & (pl.col("label_confidence") >= LEAST_CONFIDENCE))
+    """The labels that had been given by then, the last of each alert, of those who are sure enough.
+
+    A confidence of 0 takes back what was said of the alert before.
+    """
+    confidence = pl.col("label_confidence")
+    heard = (confidence >= LEAST_CONFIDENCE) | (confidence == TAKEN_BACK)
+    said = labels.filter((pl.col("labeled_at") <= as_of) & heard)
     order = ["device_id", "labeled_at", "event_timestamp", "label_type"]
     said = said.sort(order).with_row_index("said")
     last = pl.col("said") == pl.col("said").max().over("device_id", "alert_id")
-    return said.filter(pl.col("alert_id").is_null() | last).drop("said")
+    last_word = said.filter(pl.col("alert_id").is_null() | last).drop("said")
+    return last_word.filter(confidence >= LEAST_CONFIDENCE)
 
 
 def judge_windows(

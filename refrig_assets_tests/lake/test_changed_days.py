@@ -1,15 +1,12 @@
-"""Replacing only the days that differ, under a mark; and tables that were made before their contract grew."""
+"""Replacing only the days that differ, under a mark."""
 
 from datetime import timedelta
 
 import polars as pl
 import pytest
-from deltalake import DeltaTable
 
-from refrig_assets.contracts import ALERT_BOARD, DEVICE_ALERTS, RAW_READINGS
-from refrig_assets.contracts.base import PARTITION_DATE
+from refrig_assets.contracts import RAW_READINGS
 from refrig_assets.lake import Lake, MarkTakenError, Table
-from refrig_assets.lake import lake as lake_module
 from refrig_assets_tests.builders import HOUR, raw_rows
 
 DAY = timedelta(days=1)
@@ -77,24 +74,3 @@ def test_a_newer_state_that_met_an_older_one_compares_again(raw: Table, monkeypa
     monkeypatch.setattr(raw, "_write_actions", meet)
     raw.replace_changed_days(days(0), ("app", 3), {})  # nothing differs from the state before the meeting
     assert raw.read().equals(days(0))
-
-
-def test_an_empty_table_of_an_older_contract_is_made_anew(lake: Lake) -> None:
-    table = Lake(lake.uri + "-old").table(DEVICE_ALERTS)
-    DeltaTable.create(table.uri, lake_module._delta_schema(ALERT_BOARD), partition_by=[PARTITION_DATE])
-    table.open().alter.add_constraint(lake_module._constraints(ALERT_BOARD))
-    old = Lake(lake.uri + "-old").create()
-    assert old.table(DEVICE_ALERTS).columns() == DEVICE_ALERTS.dtypes
-    configuration = old.table(DEVICE_ALERTS).open().metadata().configuration
-    assert {k for k in configuration if "constraints" in k} == {
-        f"delta.constraints.{n}" for n in lake_module._constraints(DEVICE_ALERTS)
-    }
-    version = old.table(DEVICE_ALERTS).version
-    assert old.create().table(DEVICE_ALERTS).version == version
-
-
-def test_a_table_that_was_written_to_is_never_made_anew(lake: Lake) -> None:
-    table = lake.table(RAW_READINGS)
-    table.append(days(0))
-    outgrown = Table(DEVICE_ALERTS, table.uri, {})
-    assert not lake._outgrown(outgrown)

@@ -23,9 +23,10 @@ from refrig_assets.contracts import (
     RAW_READINGS,
 )
 from refrig_assets.lake import Lake, commits_since
-from refrig_assets.pipeline.alert_log import CHANGES_KEY, append_changes, publish_board
+from refrig_assets.pipeline.alert_log import CHANGES_KEY, append_changes
 from refrig_assets.pipeline.clean import clean_hour
 from refrig_assets.pipeline.features import feature_hour
+from refrig_assets.pipeline.published import publish_board
 from refrig_assets.pipeline.stream_reports import stream_home
 from refrig_assets.simulator import Mess, make_fleet, no_faults, raw_hour
 from refrig_assets_tests.alerting.makers import alert, created_alerts
@@ -94,3 +95,23 @@ def test_the_alert_log_and_its_commits_in_an_object_store(bucket: dict[str, str]
     assert [json.loads(c.metadata[CHANGES_KEY])["written"] for c in notes.commits] == [2, 1]
     assert stream_home(lake) == stream_home(Lake("s3://plant/lake"))
     assert stream_home(lake, "/var/stream") == Path("/var/stream")
+
+
+APPENDER = """
+import json, sys
+from refrig_assets.lake import Lake
+from refrig_assets.pipeline.alert_log import append_changes
+from refrig_assets_tests.alerting.makers import alert, created_alerts
+lake = Lake("s3://plant/lake", json.loads(sys.argv[1]))
+for turn in range(10):
+    append_changes(lake, created_alerts(alert(f"{sys.argv[2]}-{turn}"), alert(f"both-{turn}")))
+"""
+
+
+def test_processes_that_append_at_once_lose_nothing_in_an_object_store(bucket: dict[str, str]) -> None:
+    """Two commits of one version: the store refuses the second's log entry (put if absent), and it looks again."""
+    lake = Lake("s3://plant/lake", bucket).create()
+    workers = [subprocess.Popen([sys.executable, "-c", APPENDER, json.dumps(bucket), n]) for n in ("a", "b")]
+    assert [worker.wait() for worker in workers] == [0, 0]
+    held = lake.table(DEVICE_ALERTS).read()["device_id"]
+    assert sorted(held) == sorted(f"{who}-{turn}" for who in ("a", "b", "both") for turn in range(10))

@@ -387,3 +387,21 @@ def test_explain_gives_the_reasons_of_every_row(plain: Model) -> None:
     told = plain.score(FLEET, reasons="all").select("top_contributors", "contributor_scores")
     assert plain.explain(FLEET).equals(told)
     assert told["top_contributors"].null_count() == 0
+
+
+def test_residuals_tell_how_far_each_column_is_from_what_was_expected(plain: Model) -> None:
+    rows = raised(FLEET.head(40), 6.0, "a").with_columns(
+        pl.when(pl.int_range(pl.len()) == 3).then(None).otherwise("b").alias("b")
+    )
+    found, before = plain.residuals(rows), plain.residuals(FLEET.head(40))
+    assert found.deviation.columns == found.z.columns == list(COLUMNS)
+    assert np.allclose(found.deviation["a"] - before.deviation["a"], 6.0)
+    assert 4 < float((found.z["a"] - before.z["a"]).median()) < 8, "the noise is 1"  # type: ignore[arg-type]
+    assert found.deviation["c"].equals(before.deviation["c"])
+    assert found.z["b"].is_null().to_list() == found.deviation["b"].is_null().to_list() == [n == 3 for n in range(40)]
+    assert plain.residuals(rows.head(0)).z.height == 0
+
+
+def test_residuals_are_what_scores_rest_on(plain: Model) -> None:
+    z = plain.residuals(FLEET).z.to_numpy().astype(np.float32)
+    assert np.array_equal(z, plain.conditioner.residuals(FLEET))

@@ -22,12 +22,11 @@ from refrig_assets.pipeline.alert_log import (
     STREAM_KEY,
     AlertLog,
     append_changes,
-    board_is_current,
     current_board,
     escalate_overdue,
-    publish_board,
     read_log,
 )
+from refrig_assets.pipeline.published import board_is_current, publish_board
 from refrig_assets.pipeline.upkeep import compact_table
 from refrig_assets_tests.alerting.makers import alert, created_alerts
 from refrig_assets_tests.builders import HOUR, at, everything

@@ -1,0 +1,2 @@
+-- Run once by the database's container: Dagster and the models' registry have a database each.
+CREATE DATABASE mlflow;

@@ -1,0 +1,131 @@
+"""An alert as the batch knows it while it judges windows: what stands on a device, what was closed. No I/O."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from refrig_assets.alerting.signs import UNKNOWN, first_sensor, mode_or_rules
+from refrig_assets.alerting.sustained import RANK
+from refrig_assets.contracts.alerts import CLOSED_STATUSES
+
+# What somebody called false is not raised again for a day, unless it becomes worse.
+BELIEVED_FALSE = timedelta(hours=24)
+# A machine that was repaired settles: for two hours what it was closed for is expected to echo.
+SETTLING = timedelta(hours=2)
+MUTE = "mute:"
+
+
+@dataclass
+class Known:
+    """What the engine must know of an alert; it changes as windows are taken."""
+
+    alert_id: str
+    device_id: str
+    source: str
+    model_id: str | None
+    rank: int
+    mode: str | None
+    """the failure mode; None where nobody knows"""
+    sensor: str | None
+    """behind the first contributor"""
+    first: datetime
+    last: datetime
+    status: str
+    alert_type: str
+    suppressed: bool
+    muted: bool
+    deadline: datetime
+    breached: bool
+    ordered: bool
+    created_at: datetime
+    incident_id: str | None = None
+    resolved_at: datetime | None = None
+    by_operator: bool = False
+    """a person closed it"""
+    new: bool = False
+    """created by this judgement"""
+    seen: bool = False
+    """some window of this judgement is part of it"""
+    moved: bool = False
+    """seen later than ever before"""
+    repetition: Mapping[str, Any] | None = None
+    """the last window of this judgement that only repeats it"""
+
+    @property
+    def closed(self) -> bool:
+        return self.status in CLOSED_STATUSES
+
+    @property
+    def streaming(self) -> bool:
+        return self.source == "streaming"
+
+    @property
+    def standing(self) -> bool:
+        """Somebody's: open, and not silenced."""
+        return not self.closed and not self.suppressed
+
+    def shows(self, mode: str | None, sensor: str | None) -> bool:
+        """Whether that is the same failure: the same mode, or the same first contributor's sensor."""
+        return (mode is not None and mode == self.mode) or (sensor is not None and sensor == self.sensor)
+
+    def covers(self, moment: datetime) -> bool:
+        """Whether a closed alert already spoke of that moment."""
+        return self.closed and self.first <= moment <= max(self.last, self.resolved_at or self.last)
+
+    def silences(self, moment: datetime, rank: int) -> bool:
+        """Whether a person's closing still answers for what is seen at that moment."""
+        if not self.closed or not self.by_operator or self.resolved_at is None or moment < self.first:
+            return False
+        if self.status == "FALSE_POSITIVE":
+            return moment <= self.resolved_at + BELIEVED_FALSE and rank <= self.rank
+        return moment <= self.resolved_at + SETTLING
+
+
+def known_alerts(board: pl.DataFrame, closed_by_operator: Collection[str], since: datetime) -> list[Known]:
+    """The alerts that matter to windows after `since`, in the order of their first detection.
+
+    Repetitions are left out: they were written for audit. Alerts under a mute stay, for the mute will end.
+    """
+    muted = pl.col("suppressed_by").str.starts_with(MUTE).fill_null(value=False)
+    ended = pl.max_horizontal("resolved_at", "last_seen_at", "first_detected_at") < since - BELIEVED_FALSE
+    rows = board.filter((~pl.col("suppressed") | muted) & ~(pl.col("status").is_in(list(CLOSED_STATUSES)) & ended))
+    told = rows.with_columns(
+        _mode=mode_or_rules(),
+        _sensor=first_sensor(),
+        _muted=muted,
+        _last=pl.max_horizontal("first_detected_at", "last_seen_at"),
+    ).sort("first_detected_at", "alert_id")
+    return [_known(row, row["alert_id"] in closed_by_operator) for row in told.iter_rows(named=True)]
+
+
+def _known(row: dict[str, Any], by_operator: bool) -> Known:
+    return Known(
+        alert_id=row["alert_id"],
+        device_id=row["device_id"],
+        source=row["source"],
+        model_id=row["model_id"],
+        rank=RANK[row["severity"]],
+        mode=row["_mode"],
+        sensor=row["_sensor"],
+        first=row["first_detected_at"],
+        last=row["_last"],
+        status=row["status"],
+        alert_type=row["alert_type"],
+        suppressed=row["suppressed"],
+        muted=row["_muted"],
+        deadline=row["sla_deadline"],
+        breached=row["sla_breached"],
+        ordered=row["work_order_at"] is not None,
+        created_at=row["alert_created_at"],
+        incident_id=row["incident_id"],
+        resolved_at=row["resolved_at"],
+        by_operator=by_operator,
+    )
+
+
+def known_mode_of(mode: str | None) -> str | None:
+    """A failure mode, or None where it says that nobody knows."""
+    return None if mode == UNKNOWN else mode

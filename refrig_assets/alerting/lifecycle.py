@@ -1,0 +1,242 @@
+"""What an hour's windows make of the alerts that there are: opened, worse, repeated, silent. No I/O, no clock.
+
+What follows when nothing is seen any more, and when the stream has spoken, is `settling.py`.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from refrig_assets.alerting.changes import alert_id, created, log_rows
+from refrig_assets.alerting.known import MUTE, Known, known_mode_of
+from refrig_assets.alerting.sustained import HIGH, MEDIUM, RANK
+from refrig_assets.alerting.telling import device_text, repeated_text
+from refrig_assets.contracts.alerts import BATCH, DEVICE_ALERTS, SEVERITIES, SLA_BY_SEVERITY
+from refrig_assets.contracts.base import STR
+from refrig_assets.contracts.trends import sensor_of
+
+Hit = Mapping[str, Any]
+"""A window that tells something, with the registry's facts, its mute and its diagnosis joined"""
+
+# A probe that fails is no emergency, if it is one: it is listed and mailed, and wakes nobody.
+SENSOR_FAULT, SURE_OF_IT = "sensor_fault", 0.6
+# Changes of one judgement to one alert must be in order in the log.
+_STEP = timedelta(microseconds=1)
+DIAGNOSIS = (
+    "failure_mode",
+    "diagnosis_confidence",
+    "evidence",
+    "first_check",
+    "hours_left",
+    "hours_left_low",
+    "hours_left_high",
+)
+
+
+class Judgement:
+    """The alerts of the devices concerned, and the changes to them so far."""
+
+    def __init__(self, alerts: Iterable[Known], now: datetime) -> None:
+        self.by_device: dict[str, list[Known]] = defaultdict(list)
+        for alert in alerts:
+            self.by_device[alert.device_id].append(alert)
+        self.now = now
+        self.created: dict[str, dict[str, Any]] = {}
+        """new alerts, by identity"""
+        self._changes: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._steps: dict[str, int] = defaultdict(int)
+
+    @property
+    def alerts(self) -> list[Known]:
+        return [alert for alerts in self.by_device.values() for alert in alerts]
+
+    def take(self, hits: Iterable[Hit]) -> None:
+        """Windows of any devices, each device's in the order of time."""
+        for hit in hits:
+            rank, mode, sensor = _severity(hit), known_mode_of(hit["failure_mode"]), _sensor(hit)
+            alert = self._match(hit, mode, sensor)
+            if alert is None:
+                self._open(hit, rank, mode, sensor)
+            elif alert.closed:
+                if alert.silences(hit["window_end"], rank) and not alert.covers(hit["window_end"]):
+                    alert.repetition = hit
+            else:
+                self._again(alert, hit, rank)
+        for alert in self.alerts:
+            if alert.repetition is not None:
+                self._repeat(alert, alert.repetition)
+
+    def _match(self, hit: Hit, mode: str | None, sensor: str | None) -> Known | None:
+        """The alert that this window is part of, or whose closing still answers for it."""
+        moment, rank = hit["window_end"], _severity(hit)
+        mine = self.by_device[hit["device_id"]]
+        begun = [a for a in mine if not a.closed and a.first <= moment]
+        later = [a for a in mine if not a.closed and a.first > moment]
+        answered = [a for a in mine if a.shows(mode, sensor) and (a.covers(moment) or a.silences(moment, rank))]
+        return _of(begun, mode, sensor) or next(iter(answered), None) or _of(later, mode, sensor)
+
+    def _open(self, hit: Hit, rank: int, mode: str | None, sensor: str | None) -> None:
+        moment = hit["window_end"]
+        row = self._alert(hit, rank)
+        if row["alert_id"] in self.created:
+            return
+        if hit["mute_id"] is not None:
+            row |= {"suppressed": True, "suppressed_by": MUTE + hit["mute_id"], "note": hit["mute_reason"]}
+        if rank >= HIGH:
+            row["work_order_at"] = self.now
+        self.created[row["alert_id"]] = row
+        self.by_device[hit["device_id"]].append(
+            Known(
+                row["alert_id"], hit["device_id"], hit["source"], hit["model_id"], rank, mode, sensor, moment, moment,
+                "OPEN", "ANOMALY_DETECTED", bool(row["suppressed"]), bool(row["suppressed"]),
+                self.now + SLA_BY_SEVERITY[row["severity"]], False, rank >= HIGH, self.now, new=True, seen=True,
+            )
+        )  # fmt: skip
+
+    def _again(self, alert: Known, hit: Hit, rank: int) -> None:
+        """One more window of an alert that is open."""
+        moment = hit["window_end"]
+        alert.seen = True
+        if alert.first <= moment <= alert.last:  # judged before
+            return
+        if moment < alert.first:
+            alert.first = moment
+            self.change(alert, "sustained", f"earlier {moment.isoformat()}", first_detected_at=moment)
+            return
+        if alert.muted and hit["mute_id"] is None:
+            self._unmute(alert, moment)
+        if rank > alert.rank and not alert.streaming:
+            self._escalate(alert, hit, rank)
+        elif alert.alert_type == "ANOMALY_DETECTED" and not alert.streaming:
+            alert.alert_type = "ANOMALY_SUSTAINED"
+            self.change(alert, "sustained", "", alert_type=alert.alert_type, **_seen(hit))
+        else:
+            alert.repetition = hit
+        alert.last, alert.moved = moment, True
+
+    def _escalate(self, alert: Known, hit: Hit, rank: int) -> None:
+        severity = SEVERITIES[rank - 1]
+        title, description = device_text(hit, rank)
+        fields: dict[str, Any] = {
+            "alert_type": "ANOMALY_ESCALATED",
+            "severity": severity,
+            "title": title,
+            "description": description,
+            "anomaly_score": hit["anomaly_score"],
+            "model_id": hit["model_id"],
+            "models_flagging": hit["models_flagging"],
+            "top_contributors": hit["top_contributors"],
+            **_seen(hit),
+        }
+        if not alert.breached:
+            alert.deadline = min(alert.deadline, self.now + SLA_BY_SEVERITY[severity])
+            fields["sla_deadline"] = alert.deadline
+        if rank >= HIGH and not alert.ordered:
+            alert.ordered, fields["work_order_at"] = True, self.now
+        mode = known_mode_of(hit["failure_mode"])
+        if mode is not None and not self._stands(alert, mode):
+            alert.mode = mode
+            fields |= {name: hit[name] for name in DIAGNOSIS}
+        alert.rank, alert.alert_type = rank, "ANOMALY_ESCALATED"
+        self.change(alert, "escalated", f"{severity} {hit['window_end'].isoformat()}", **fields)
+
+    def _stands(self, alert: Known, mode: str) -> bool:
+        """Whether another alert of the device already stands for that mode."""
+        return any(o is not alert and not o.closed and o.mode == mode for o in self.by_device[alert.device_id])
+
+    def _repeat(self, alert: Known, hit: Hit) -> None:
+        """Written for audit, once a judgement: seen again, nothing new. Nobody is told."""
+        row = self._alert(hit, _severity(hit))
+        if row["alert_id"] == alert.alert_id or row["alert_id"] in self.created:
+            return
+        title, description = repeated_text(hit, alert)
+        row |= {"suppressed": True, "suppressed_by": alert.alert_id, "title": title, "description": description}
+        self.created[row["alert_id"]] = row
+
+    def diagnose(self, hits: Iterable[Hit]) -> None:
+        """The newest diagnosis of alerts that stand, where there is something to say."""
+        for hit in hits:
+            mode = known_mode_of(hit["failure_mode"])
+            for alert in self.by_device[hit["device_id"]]:
+                mine = not alert.closed and not alert.new and not alert.streaming and alert.moved
+                if mine and alert.shows(mode, _sensor(hit)) and mode is not None and not self._stands(alert, mode):
+                    alert.mode = mode
+                    told = {name: hit[name] for name in DIAGNOSIS}
+                    self.change(alert, "diagnosed", hit["window_end"].isoformat(), last_seen_at=alert.last, **told)
+
+    def _unmute(self, alert: Known, moment: datetime) -> None:
+        """Its mute is over and it is still there: from now on it is somebody's."""
+        alert.suppressed = alert.muted = False
+        alert.deadline = self.now + SLA_BY_SEVERITY[SEVERITIES[alert.rank - 1]]
+        told = {"suppressed": False, "sla_deadline": alert.deadline, "note": "the mute is over and it is still seen"}
+        self.change(alert, "unmuted", moment.isoformat(), **told)
+
+    def _alert(self, hit: Hit, rank: int) -> dict[str, Any]:
+        title, description = device_text(hit, rank)
+        return {
+            "alert_id": alert_id(hit["device_id"], hit["model_id"], hit["window_end"]),
+            **{name: hit[name] for name in ("device_id", "site_id", "source", "model_id", "anomaly_score")},
+            **{name: hit[name] for name in ("top_contributors", "models_flagging", *DIAGNOSIS)},
+            "severity": SEVERITIES[rank - 1],
+            "title": title,
+            "description": description,
+            "first_detected_at": hit["window_end"],
+            "alert_created_at": self.now,
+            "suppressed": False,
+            "suppressed_by": None,
+            "note": None,
+            "work_order_at": None,
+            "incident_id": None,
+            **_seen(hit),
+        }
+
+    def change(self, alert: Known, change: str, occasion: str, **fields: Any) -> None:
+        """A change to an alert, after those of this judgement before it."""
+        self._steps[alert.alert_id] += 1
+        at = self.now + self._steps[alert.alert_id] * _STEP
+        row = {"alert_id": alert.alert_id, "changed_at": at, "occasion": occasion, **fields}
+        self._changes[change].append(row)
+
+    def log(self) -> pl.DataFrame:
+        """All of it as rows of the log."""
+        parts = [created(_frame(list(self.created.values())), BATCH)] if self.created else []
+        for change, rows in self._changes.items():
+            parts.append(log_rows(_frame(rows), change, BATCH, pl.col("occasion")))
+        return pl.concat(parts) if parts else DEVICE_ALERTS.empty()
+
+
+def _of(alerts: list[Known], mode: str | None, sensor: str | None) -> Known | None:
+    """The open alert that shows this: first by its failure mode, then by what it shows."""
+    for one in alerts:
+        if mode is not None and mode == one.mode:
+            return one
+    for one in alerts:
+        # What the stream found dying looks odd in every way: nobody needs a second alert that knows no more.
+        if one.shows(mode, sensor) or (one.streaming and mode is None):
+            return one
+    return None
+
+
+def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    types = {**DEVICE_ALERTS.dtypes, "occasion": STR}
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return pl.DataFrame(rows, schema={name: types[name] for name in names}, orient="row")
+
+
+def _severity(hit: Hit) -> int:
+    """The rank of what is seen; of a failed probe no more than MEDIUM."""
+    rank = RANK[hit["confirmed"]]
+    sensor = hit["failure_mode"] == SENSOR_FAULT and (hit["diagnosis_confidence"] or 0.0) >= SURE_OF_IT
+    return min(rank, MEDIUM) if sensor else rank
+
+
+def _sensor(hit: Hit) -> str | None:
+    contributors = hit["top_contributors"]
+    return sensor_of(contributors[0]) if contributors else None
+
+
+def _seen(hit: Hit) -> dict[str, Any]:
+    return {"last_seen_at": hit["window_end"], "windows_sustained": hit["run"]}

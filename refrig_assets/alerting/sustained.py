@@ -1,0 +1,66 @@
+"""What windows in a row make of a severity: one odd window is an accident, two are a finding. Frames in, frames out.
+
+| windows say | the alert is |
+|---|---|
+| CRITICAL | CRITICAL at once |
+| HIGH, twice in a row | HIGH; once, it is MEDIUM |
+| MEDIUM, twice in a row | MEDIUM; once, it is listed as LOW |
+| LOW, twice in a row | LOW; once, it is nothing |
+| LOW or more for an hour, without a break | MEDIUM |
+"""
+
+from datetime import timedelta
+
+import polars as pl
+
+from refrig_assets.contracts.alerts import SEVERITIES
+from refrig_assets.contracts.scoring import SCORED_WINDOW_MIN
+
+RANK = {name: i for i, name in enumerate(SEVERITIES, start=1)}
+LOW, MEDIUM, HIGH, CRITICAL = (RANK[name] for name in SEVERITIES)
+IN_A_ROW = 2
+LASTING = timedelta(hours=1)
+WINDOW = timedelta(minutes=SCORED_WINDOW_MIN)
+# One window that was not scored does not break a row of them.
+_GAP = 2 * WINDOW
+LOOK_BACK = LASTING + _GAP
+
+
+def rank(severity: str = "severity") -> pl.Expr:
+    """0 where there is nothing to tell, 1 for LOW, … 4 for CRITICAL."""
+    return pl.col(severity).replace_strict(RANK, default=0, return_dtype=pl.Int8)
+
+
+def severity_of(rank: pl.Expr) -> pl.Expr:
+    """The name of a rank; null for 0."""
+    names = {number: name for name, number in RANK.items()}
+    return rank.replace_strict(names, default=None, return_dtype=pl.String())
+
+
+def sustained(windows: pl.DataFrame) -> pl.DataFrame:
+    """The windows (as `severities` gives them) by device and time, with `run` and `confirmed`.
+
+    `run` counts the windows in a row that tell something, up to this one; `confirmed` is the severity that an alert has
+    of it, null where it makes none. Give it the windows of an hour and a quarter before those that are asked about.
+    """
+    rows = windows.sort("device_id", "window_end").with_columns(_rank=rank())
+    together = (pl.col("window_end") - pl.col("window_end").shift(1)).over("device_id") <= _GAP
+    before = pl.col("_rank").shift(1).over("device_id")
+    rows = rows.with_columns(_before=pl.when(together.fill_null(value=False)).then(before).otherwise(0))
+    breaks = ((pl.col("_rank") == 0) | (pl.col("_before") == 0)).cum_sum().over("device_id")
+    rows = rows.with_columns(_row=breaks)
+    run = pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("device_id", "_row")
+    rows = rows.with_columns(run=pl.when(pl.col("_rank") > 0).then(run).otherwise(0))
+    now, twice = pl.col("_rank"), pl.min_horizontal("_rank", "_before")
+    confirmed = (
+        pl.when(now == CRITICAL)
+        .then(CRITICAL)
+        .when(twice >= HIGH)
+        .then(HIGH)
+        .when((now == HIGH) | (twice >= MEDIUM) | (pl.col("run") >= LASTING // WINDOW))
+        .then(MEDIUM)
+        .when((now == MEDIUM) | (twice >= LOW))
+        .then(LOW)
+        .otherwise(0)
+    )
+    return rows.with_columns(confirmed=severity_of(confirmed)).drop("_rank", "_before", "_row")

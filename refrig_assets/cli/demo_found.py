@@ -1,0 +1,127 @@
+"""The demo's injected faults against its alerts: what was found, when, how long before failure. Frames only."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from refrig_assets.alerting.fold import fold
+from refrig_assets.contracts.alerts import SEVERITIES, STREAM
+from refrig_assets.evaluation.diagnosed import MODES_OF, with_truth
+from refrig_assets.evaluation.judge import Scored
+
+_RANK = {name: rank for rank, name in enumerate(SEVERITIES)}
+_HOURS = timedelta(hours=1)
+
+
+def alerts_of(log: pl.DataFrame) -> pl.DataFrame:
+    """The alerts that anybody was asked to look at, with the highest severity each had, and when it could be known."""
+    board = fold(log).filter(~pl.col("suppressed"))
+    rank = pl.col("severity").replace_strict(_RANK, return_dtype=pl.Int8, default=None)
+    highest = log.group_by("alert_id").agg(rank.max().alias("rank"))
+    known_at = pl.when(pl.col("source") == "streaming").then("first_detected_at").otherwise("alert_created_at")
+    return board.join(highest, on="alert_id").with_columns(
+        known_at.alias("known_at"),
+        pl.col("first_detected_at").alias("first_end"),
+        pl.col("rank").replace_strict(dict(enumerate(SEVERITIES)), return_dtype=pl.String).alias("highest"),
+    )
+
+
+def compare_history(log: pl.DataFrame, truth: pl.DataFrame, devices: pl.Series, start: datetime, end: datetime
+                    ) -> dict[str, Any]:  # fmt: skip
+    """What became of each fault that was on from start to end, and the alerts that no fault explains.
+
+    `log` is the alert log as it was at the end; a fault of a whole site is one row.
+    """
+    judged = with_truth(alerts_of(log.filter(pl.col("actor") != STREAM)), truth)
+    on = truth.filter((pl.col("onset") < end) & (pl.col("ended_at") > start))
+    faults = [_fault(fault, judged) for fault in on.sort("onset").iter_rows(named=True)]
+    return {
+        "from": start,
+        "until": end,
+        "faults": _sites_together(faults),
+        **_counts(faults, end),
+        "false_alarms": _false(judged, Scored(devices, truth, start, end)),
+    }
+
+
+def _fault(fault: Mapping[str, Any], judged: pl.DataFrame) -> dict[str, Any]:
+    of_it = (pl.col("device_id") == fault["device_id"]) & (pl.col("onset") == fault["onset"])
+    mine = judged.filter(of_it).sort("known_at")
+    told = {k: fault[k] for k in ("device_id", "fault", "severity", "onset", "failure_time", "ended_at",
+                                  "is_gradual", "is_machine_fault", "sensor")}  # fmt: skip
+    if mine.is_empty():
+        return {**told, "found_at": None}
+    first = mine.row(0, named=True)
+    worst = mine.sort("rank", "known_at", descending=[True, False]).row(0, named=True)
+    named = mine.filter(pl.col("failure_mode").is_not_null() & (pl.col("failure_mode") != "unknown"))
+    mode = named.sort("rank", "known_at", descending=[True, False])["failure_mode"][0] if named.height else None
+    fails = fault["failure_time"]
+    return {
+        **told,
+        "found_at": first["known_at"],
+        "highest": worst["highest"],
+        "alerts": mine.height,
+        "alert_id": worst["alert_id"],
+        "lead_h": None if fails is None else (fails - first["known_at"]) / _HOURS,
+        "diagnosis": mode,
+        "right": None if mode is None else mode in MODES_OF[fault["fault"]],
+        **{name: worst[name] for name in ("hours_left", "hours_left_low", "hours_left_high", "incident_id", "site_id")},
+    }
+
+
+def _sites_together(faults: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Faults of one kind that began on many devices at one moment, as one row that counts them."""
+    together: dict[tuple[str, datetime], list[dict[str, Any]]] = {}
+    for fault in faults:
+        together.setdefault((fault["fault"], fault["onset"]), []).append(fault)
+    rows = []
+    for same in together.values():
+        found = sorted((f for f in same if f["found_at"] is not None), key=lambda f: f["found_at"])
+        shown = dict(found[0] if found else same[0])
+        if len(same) > 1:
+            incidents = {f["incident_id"] for f in found} - {None}
+            shown |= {
+                "devices": len(same), "devices_found": len(found), "incidents": len(incidents),
+                "right": bool(found) and sum(bool(f["right"]) for f in found) > len(found) / 2,
+            }  # fmt: skip
+        rows.append(shown)
+    return rows
+
+
+def _counts(faults: list[dict[str, Any]], end: datetime) -> dict[str, Any]:
+    """The sums that people ask for first. What fails after the end had less time to be found."""
+    machine = [f for f in faults if f["is_machine_fault"]]
+    gradual = [f for f in machine if f["is_gradual"]]
+    failed = [f for f in gradual if f["failure_time"] is not None and f["failure_time"] <= end]
+    coming = [f for f in gradual if f["failure_time"] is not None and f["failure_time"] > end]
+    diagnosed = [f for f in faults if f.get("right") is not None]
+    leads = sorted(f["lead_h"] for f in failed if f["found_at"] is not None and f["lead_h"] > 0)
+    return {
+        "failed": len(failed),
+        "failed_found_before": len(leads),
+        "failed_found_12h_before": sum(lead >= 12 for lead in leads),
+        "lead_median_h": leads[len(leads) // 2] if leads else None,
+        "coming": len(coming),
+        "coming_found": sum(f["found_at"] is not None for f in coming),
+        "machine_faults": len(machine),
+        "machine_faults_found": sum(f["found_at"] is not None for f in machine),
+        "diagnosed": len(diagnosed),
+        "diagnosed_right": sum(bool(f["right"]) for f in diagnosed),
+    }
+
+
+def _false(judged: pl.DataFrame, scored: Scored) -> dict[str, Any]:
+    """Alerts without a fault; or of broken telemetry, but not said to be that."""
+    taken = ~pl.col("is_machine_fault") & (pl.col("failure_mode").fill_null("unknown") != "sensor_fault")
+    false = judged.filter(pl.col("fault").is_null() | taken)
+    days = sum(scored.device_days().values())
+    told: dict[str, Any] = {"device_days": round(days, 1)}
+    for level in ("MEDIUM", "HIGH"):
+        count = false.filter(pl.col("rank") >= _RANK[level]).height
+        told[f"{level.lower()}_or_above"] = count
+        told[f"{level.lower()}_per_1000_device_days"] = 1000 * count / days if days else 0.0
+    shown = ("alert_id", "device_id", "highest", "first_detected_at", "title", "fault")
+    told["alerts"] = false.filter(pl.col("rank") >= _RANK["MEDIUM"]).sort("known_at").select(shown).to_dicts()
+    return told

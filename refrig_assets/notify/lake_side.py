@@ -1,0 +1,114 @@
+"""The notifier and the lake: reading what is new in the alert log, and telling of attempts in its table."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from refrig_assets.contracts import DEVICE_ALERTS, DEVICE_REGISTRY, NOTIFICATIONS
+from refrig_assets.lake import Lake, MarkTakenError, Table
+from refrig_assets.notify.journal import moment
+from refrig_assets.notify.matters import CLOSED
+from refrig_assets.notify.outbox import Outbox
+
+_AT_ONCE = 5000
+_REGISTRY = ("device_id", "site_id", "site_name", "region", "model", "site_manager", "maintenance_contact")
+_FOR_GOOD = ("sent", "gave_up", "held")
+
+
+@dataclass(frozen=True)
+class News:
+    """The files of the log, and every row of the alerts of which some file that was not read before tells."""
+
+    version: int
+    files: list[str]
+    rows: pl.DataFrame
+
+
+def news(lake: Lake, seen: set[str]) -> News:
+    """Only new files are read for who is concerned; of those alerts, all that the log holds."""
+    table = lake.table(DEVICE_ALERTS)
+    version = table.version
+    files = table.files(version)
+    fresh = [f for f in files if f.path not in seen]
+    names = [f.path for f in files]
+    if not fresh:
+        return News(version, names, DEVICE_ALERTS.empty())
+    if len(fresh) == len(files):
+        return News(version, names, table.scan_files(files).collect(engine="in-memory"))
+    ids = table.scan_files(fresh).select("alert_id").unique().collect(engine="in-memory")
+    return News(version, names, _of_alerts(table, ids))
+
+
+def _of_alerts(table: Table, ids: pl.DataFrame) -> pl.DataFrame:
+    """From a listing of now, not of then: what was written meanwhile is right, and will be read again."""
+    return table.scan().join(ids.lazy(), on="alert_id", how="semi").collect(engine="in-memory")
+
+
+def read_registry(lake: Lake) -> pl.DataFrame:
+    return lake.table(DEVICE_REGISTRY).scan().select(_REGISTRY).collect(engine="in-memory")
+
+
+def record(lake: Lake, outbox: Outbox) -> int:
+    """Append attempts to the table of notifications, each once: the mark says up to which number it has them."""
+    table, app = lake.table(NOTIFICATIONS), f"outbox:{outbox.name}"
+    written = 0
+    while pending := outbox.unrecorded(_AT_ONCE):
+        mark = table.transaction_version(app) or 0
+        last = pending[-1][0]
+        fresh = _frame([content for number, content in pending if number > mark])
+        if fresh.height:
+            try:
+                table.append(fresh, transactions=[(app, last)], tag="notified")
+            except MarkTakenError:  # another process of this outbox was first
+                continue
+        outbox.recorded(last)
+        written += fresh.height
+    return written
+
+
+def _frame(contents: Sequence[dict[str, Any]]) -> pl.DataFrame:
+    rows = [c | {name: moment(c[name]) for name in ("occurred_at", "at")} for c in contents]
+    frame = pl.DataFrame(rows, schema=NOTIFICATIONS.dtypes, orient="row")
+    return NOTIFICATIONS.conform(frame.unique("attempt_id", keep="first", maintain_order=True))
+
+
+def restore(lake: Lake, outbox: Outbox) -> int:
+    """Fill a journal that has never been used with what the lake says was told: a lost journal repeats nothing."""
+    rows = (
+        lake.table(NOTIFICATIONS)
+        .read()
+        .filter(pl.col("kind").is_in(["device_alert", "digest"]) & pl.col("result").is_in(_FOR_GOOD))
+    )
+    told: set[tuple[str, str]] = set()
+    for ids, severity, result, detail in rows.select("alert_ids", "severity", "result", "detail").iter_rows():
+        if result == "held" and not str(detail).startswith(HELD_FOR_GOOD):
+            continue
+        for alert in ids:
+            told.add((alert, f"severity:{severity}"))
+            if len(ids) == 1:
+                told |= {(alert, e) for e in str(detail).split(", ") if e == CLOSED or e.startswith("level:")}
+    return outbox.remember(sorted(told))
+
+
+HELD_FOR_GOOD = ("history", "no route", "no contact")
+"""how the reasons begin for which something is told to nobody, now and later"""
+
+
+def history_reason(now: datetime, oldest: datetime) -> str:
+    return f"history: it goes back to {oldest:%Y-%m-%d %H:%M} UTC, and nobody is woken for what is that old"
+
+
+def recent_notifications(lake: Lake, limit: int, only_unsent: bool = False) -> pl.DataFrame:
+    """The last attempts and what was held, newest last."""
+    rows = lake.table(NOTIFICATIONS).scan()
+    wanted = rows.filter(pl.col("result") != "sent") if only_unsent else rows
+    return wanted.sort("at", "attempt_id").tail(limit).collect(engine="in-memory")
+
+
+def as_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(frame.write_json())
+    return rows

@@ -1,0 +1,178 @@
+"""What must be told of alerts: from their log to matters, each known by its identity. No I/O; `now` is given.
+
+It goes by what the alerts are now and by what was told of them, not by single changes: reading a change twice, or late,
+tells nothing twice.
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from refrig_assets.alerting.fold import fold
+from refrig_assets.alerting.standing import is_closed, is_standing, severity_rank
+from refrig_assets.contracts.alerts import LEVELS, SEVERITIES
+from refrig_assets.notify.routing import About
+
+HORIZON = timedelta(hours=6)
+RANK: Mapping[str, int] = {severity: rank for rank, severity in enumerate(SEVERITIES)}
+CLOSED = "closed"
+_NAMESPACE = uuid.UUID("0c6c0b1e-7f3d-5d0e-8b8e-3f0d8f6b9a11")
+_FACTS = (
+    "alert_id", "device_id", "site_id", "severity", "title", "description", "source", "first_detected_at",
+    "evidence", "hours_left", "hours_left_low", "hours_left_high", "first_check", "sla_deadline", "status",
+    "escalation_level", "note", "incident_id", "resolved_at", "actor",
+)  # fmt: skip
+_SITE_FACTS = ("site_name", "region", "site_manager", "maintenance_contact")
+
+
+def identity(*parts: str) -> str:
+    """The identity of what is told, derived from what it is about."""
+    return str(uuid.uuid5(_NAMESPACE, "\x1f".join(parts)))
+
+
+@dataclass(frozen=True)
+class Told:
+    """What was told of an alert, or held back for good."""
+
+    rank: int = -1
+    levels: frozenset[str] = frozenset()
+    closed: bool = False
+
+
+@dataclass(frozen=True)
+class Matter:
+    """One thing to tell."""
+
+    matter_id: str
+    subject: str
+    events: tuple[str, ...]
+    """what it tells of its subject, e.g. severity:HIGH"""
+    about: About
+    occurred_at: datetime
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    incident: str | None = None
+
+    @property
+    def rank(self) -> int:
+        return RANK[self.about.severity]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What follows from the alerts looked at."""
+
+    new: list[Matter] = field(default_factory=list)
+    history: list[Matter] = field(default_factory=list)
+    """too old to wake anybody: known as told from now on"""
+    withdrawn: Mapping[str, str] = field(default_factory=dict)
+    """alerts of which nothing more may go out that has not gone out yet, and why"""
+
+
+def plan(rows: pl.DataFrame, told: Mapping[str, Told], registry: pl.DataFrame, now: datetime) -> Planned:
+    """What the alerts of these log rows give to tell. Give it every row of each of the alerts."""
+    alerts = _alerts(rows, told)
+    withdrawn = alerts.filter((pl.col("told_rank") >= 0) & ~is_standing())
+    reasons = {a: _why(closed) for a, closed in withdrawn.select("alert_id", closed=is_closed()).iter_rows()}
+    raised = is_standing() & (severity_rank() > pl.col("told_rank"))
+    higher = is_standing() & (pl.col("escalation_level") != LEVELS[0]) & ~pl.col("level_told")
+    closing = is_closed() & ~pl.col("suppressed") & (pl.col("told_rank") >= 0) & ~pl.col("closing_told")
+    due = alerts.with_columns(raised=raised, higher=higher, closing=closing).filter(
+        pl.any_horizontal("raised", "higher", "closing")
+    )
+    known = _with_registry(due, registry)
+    new: list[Matter] = []
+    history: list[Matter] = []
+    for row in known.iter_rows(named=True):
+        matter = _matter(row)
+        (history if now - matter.occurred_at > HORIZON else new).append(matter)
+    return Planned(new, history, reasons)
+
+
+def _alerts(rows: pl.DataFrame, told: Mapping[str, Told]) -> pl.DataFrame:
+    """The alerts as they are now, since when they are so, and what was told of them."""
+    seen = pl.coalesce("last_seen_at", "first_detected_at")
+    # When somebody had reason to be told of the severity: what is written late of long ago is history.
+    spoken = (
+        pl.when(pl.col("change") == "created")
+        .then(pl.min_horizontal("changed_at", seen))
+        .when((pl.col("change") == "escalated") & pl.col("severity").is_not_null())
+        .then(pl.min_horizontal("changed_at", "last_seen_at"))
+        .when(pl.col("change") == "unmuted")
+        .then("changed_at")
+    )
+    in_order = rows.sort("changed_at", "change_id")
+    since = in_order.group_by("alert_id").agg(
+        spoken.max().alias("since"), pl.col("actor").filter(pl.col("status").is_not_null()).last().alias("actor")
+    )
+    known = [(a, t.rank, "|".join(sorted(t.levels)), t.closed) for a, t in told.items()]
+    schema = {"alert_id": pl.String, "told_rank": pl.Int32, "told_levels": pl.String, "closing_told": pl.Boolean}
+    return (
+        fold(rows)
+        .join(since, on="alert_id", how="left")
+        .join(pl.DataFrame(known, schema=schema, orient="row"), on="alert_id", how="left")
+        .with_columns(
+            pl.col("told_rank").fill_null(-1),
+            pl.col("closing_told").fill_null(value=False),
+            pl.col("told_levels")
+            .fill_null("")
+            .str.contains(pl.col("escalation_level"), literal=True)
+            .alias("level_told"),
+        )
+        .sort("alert_created_at", "alert_id")
+    )
+
+
+def _why(closed: bool) -> str:
+    return "closed before it was told" if closed else "suppressed before it was told"
+
+
+def _with_registry(alerts: pl.DataFrame, registry: pl.DataFrame) -> pl.DataFrame:
+    devices = registry.select("device_id", "model")
+    sites = registry.select("site_id", *_SITE_FACTS).unique("site_id", keep="first", maintain_order=True)
+    return alerts.join(devices, on="device_id", how="left", maintain_order="left").join(
+        sites, on="site_id", how="left", maintain_order="left"
+    )
+
+
+def _matter(row: Mapping[str, Any]) -> Matter:
+    level = row["escalation_level"]
+    moments: list[datetime | None] = []
+    events: list[str] = []
+    if row["closing"]:
+        events.append(CLOSED)
+        moments.append(row["resolved_at"])
+    if row["raised"]:
+        events.append(f"severity:{row['severity']}")
+        moments.append(row["since"])
+    if row["higher"]:
+        events.append(f"level:{level}")
+        moments.append(row["escalated_at"])
+    facts = {name: row[name] for name in (*_FACTS, "model", *_SITE_FACTS)}
+    return Matter(
+        identity(row["alert_id"], *events),
+        row["alert_id"],
+        tuple(events),
+        About("device_alert", row["severity"], row["site_id"], row["region"], level, bool(row["closing"])),
+        max((m for m in moments if m is not None), default=row["alert_created_at"]),
+        facts,
+        row["incident_id"],
+    )
+
+
+def told_of(rows: Sequence[tuple[str, str]]) -> dict[str, Told]:
+    """What was told, by alert, from (alert, event) pairs."""
+    found: dict[str, list[str]] = {}
+    for alert, event in rows:
+        found.setdefault(alert, []).append(event)
+    return {
+        alert: Told(
+            max((RANK[e.partition(":")[2]] for e in events if e.startswith("severity:")), default=-1),
+            frozenset(e.partition(":")[2] for e in events if e.startswith("level:")),
+            CLOSED in events,
+        )
+        for alert, events in found.items()
+    }

@@ -1,0 +1,278 @@
+"""The notifier: reads the alert log, writes down whom to tell, sends, records. One at a time by the lease."""
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from refrig_assets.lake import OUTSIDE_ERRORS, Lake
+from refrig_assets.notify.addressing import address
+from refrig_assets.notify.conditions import Condition, Said, tell
+from refrig_assets.notify.home import holder, lease, notify_home
+from refrig_assets.notify.lake_side import history_reason, news, read_registry, record, restore
+from refrig_assets.notify.matters import Matter, plan
+from refrig_assets.notify.outbox import NOBODY, Outbox
+from refrig_assets.notify.outbox_rows import held_row
+from refrig_assets.notify.routes_toml import RoutingError, read_routing
+from refrig_assets.notify.routing import Routing
+from refrig_assets.notify.secrets import Scrubber
+from refrig_assets.notify.sending import send
+from refrig_assets.notify.wording import words
+
+_LOG = logging.getLogger(__name__)
+UI_VARIABLE = "REFRIG_UI_URL"
+RECORD_EVERY_S = 5.0
+STANDBY_S = 2.0
+_PASSING: tuple[type[Exception], ...] = (*OUTSIDE_ERRORS, pl.exceptions.PolarsError, sqlite3.OperationalError)
+_HISTORY_A_ROW = 1000
+_LOST_CHANNEL = "the routing file has no such channel any more"
+
+
+@dataclass
+class Report:
+    """What a pass did."""
+
+    skipped: str | None = None
+    planned: int = 0
+    history: int = 0
+    messages: int = 0
+    recorded: int = 0
+    waiting: Mapping[str, int] = field(default_factory=dict)
+    """messages of the outbox by state, and what is collected for later"""
+
+    @property
+    def says(self) -> str:
+        return ", ".join(f"{n} {state.replace('_', ' ')}" for state, n in self.waiting.items() if n) or "nothing waits"
+
+
+def _wall() -> datetime:
+    return datetime.now(UTC)
+
+
+class Notifier:
+    """Everything a notifier does. `clock` and `steady` are given so that tests may let the clock jump."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        routes: Path,
+        *,
+        home: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        clock: Callable[[], datetime] = _wall,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.lake, self.routes = lake, routes
+        self.home = home or notify_home(lake)
+        self.environment = os.environ if environment is None else environment
+        self.clock, self._steady = clock, steady
+        self._begun = (clock(), steady())
+        self.outbox = Outbox(self.home)
+        self._read: tuple[float, Routing | None] | None = None
+        self._version = -1
+        self._sending: dict[str, threading.Thread] = {}
+        self._stopping = threading.Event()
+        self._recorded_at = float("-inf")
+
+    @property
+    def ui(self) -> str | None:
+        return self.environment.get(UI_VARIABLE) or None
+
+    # -- what anybody may do -------------------------------------------------------------------------------------
+
+    def report(self, conditions: list[Condition]) -> int:
+        """Put what is new of these conditions into the outbox; how many are told."""
+        routing = self.routing()
+        if routing is None:
+            return 0
+        told, scrub = 0, self._scrubber(routing)
+        for found_so in conditions:
+            condition = found_so.scrubbed(scrub)
+            now, subject = self.clock(), condition.subject
+            before = self.outbox.standing(subject)
+            found = tell(Said.of(before), condition, now)
+            if found is None:
+                continue
+            matter, said = found
+            addressed, held = address(routing, matter, None, now)
+            told += self.outbox.put([(matter, addressed)], now, held=held, standing=(subject, before, said.to_json()))
+        return told
+
+    def once(self, patience_s: float = 20.0) -> Report:
+        """One pass under the lease: what can be sent within the patience is sent."""
+        routing = self.routing()
+        if routing is None:
+            return Report(f"there is no routing file {self.routes}: nothing is sent")
+        with lease(self.home) as mine:
+            if not mine:
+                return Report(f"process {holder(self.home)} sends already")
+            self._begin(routing)
+            try:
+                report = self._pass(routing)
+                self._wait(routing, patience_s)
+            finally:
+                self._end()
+            report.recorded = record(self.lake, self.outbox)
+            report.waiting = self.outbox.counts()
+            return report
+
+    def watch(self, stopping: threading.Event, poll_s: float = 1.0) -> None:
+        """Passes until told to stop. Where another notifier has the lease, wait to take its place."""
+        while not stopping.is_set():
+            with lease(self.home) as mine:
+                if mine:
+                    self._keep_passing(stopping, poll_s)
+                    return
+            _LOG.info("process %s sends already; waiting to take its place", holder(self.home))
+            stopping.wait(STANDBY_S)
+
+    def routing(self) -> Routing | None:
+        """The routing file as it is now. One that has become wrong leaves the one before in force, if there was one."""
+        try:
+            changed = self.routes.stat().st_mtime
+        except OSError:
+            changed = -1.0
+        if self._read is None or self._read[0] != changed:
+            try:
+                self._read = (changed, read_routing(self.routes))
+            except RoutingError as error:
+                if self._read is None:
+                    raise
+                _LOG.error("the routing stays as it was: %s", error)
+                self._read = (changed, self._read[1])
+        return self._read[1]
+
+    # -- what the holder of the lease does -----------------------------------------------------------------------
+
+    def _keep_passing(self, stopping: threading.Event, poll_s: float) -> None:
+        begun = False
+        try:
+            while not stopping.is_set():
+                try:
+                    routing = self.routing()
+                    if routing is not None:
+                        if not begun:
+                            self._begin(routing)
+                            begun = True
+                        self._pass(routing)
+                        self._record_now_and_then()
+                except _PASSING as error:  # the lake is away: what is in the outbox goes out all the same
+                    _LOG.warning("%s: %s; will try again", type(error).__name__, str(error).splitlines()[0])
+                stopping.wait(poll_s)
+        finally:
+            self._end()
+            try:
+                record(self.lake, self.outbox)
+            except OUTSIDE_ERRORS as error:
+                _LOG.warning("%s: attempts are recorded at the next start", type(error).__name__)
+
+    def _begin(self, routing: Routing) -> None:
+        self._stopping.clear()
+        scrub = self._scrubber(routing)
+        scrub.guard_logs()
+        if self.outbox.meta("restored", lambda: "no") == "no":
+            restore(self.lake, self.outbox)
+        again = self.outbox.recover(self.clock())
+        if again:
+            _LOG.warning("%d messages were being sent when the last notifier ended: they are sent again", again)
+
+    def _pass(self, routing: Routing) -> Report:
+        report = Report()
+        try:
+            self._plan(routing, report)
+        finally:
+            now = self.clock()
+            report.messages = self.outbox.form(now, routing.storm_above, lambda d, notice: words(d, notice, self.ui))
+            self.outbox.give_up(routing.channels, _LOST_CHANNEL, now)
+            self._dispatch(routing)
+        return report
+
+    def _plan(self, routing: Routing, report: Report) -> None:
+        version = self.lake.table("device_alerts").version
+        if version == self._version:
+            return
+        found = news(self.lake, self.outbox.seen_files())
+        now = self.clock()
+        ids = found.rows["alert_id"].unique().to_list()
+        registry = read_registry(self.lake) if ids else pl.DataFrame()
+        if ids:
+            planned = plan(found.rows, self.outbox.told(ids), registry, self._no_later_than(now))
+            told, held = [], []
+            for matter in planned.new:
+                heard = self.outbox.channels_told(matter.subject) if matter.about.closing else None
+                addressed, nobody = address(routing, matter, heard, now)
+                told.append((matter, addressed))
+                held += nobody
+            held += _held_history(planned.history, now)
+            self.outbox.put(told, now, held=held, known=planned.history, withdrawn=planned.withdrawn, files=found.files)
+            report.planned, report.history = len(told), len(planned.history)
+        else:
+            self.outbox.put([], now, files=found.files)
+        self._version = found.version
+
+    def _no_later_than(self, now: datetime) -> datetime:
+        """By a clock that was set forward while we run, everything would look like history."""
+        wall, steady = self._begun
+        return min(now, wall + timedelta(seconds=self._steady() - steady))
+
+    def _dispatch(self, routing: Routing) -> None:
+        """A thread for each channel that has something due: a slow one holds up none of the others."""
+        for name in self.outbox.channels_due(self.clock()):
+            running = self._sending.get(name)
+            if name in routing.channels and (running is None or not running.is_alive()):
+                thread = threading.Thread(target=self._drain, args=(routing, name), name=f"notify-{name}", daemon=True)
+                self._sending[name] = thread
+                thread.start()
+
+    def _drain(self, routing: Routing, name: str) -> None:
+        channel, scrub = routing.channels[name], self._scrubber(routing)
+        try:
+            while not self._stopping.is_set():
+                taken = self.outbox.take(name, self.clock())
+                if taken is None:
+                    return
+                outcome = send(channel, taken.recipient, taken.letter, self.environment, scrub)
+                self.outbox.settle(taken, outcome, channel, self.clock())
+                if not outcome.accepted:
+                    _LOG.warning("channel %s, attempt %d: %s", name, taken.letter.attempt, outcome.detail)
+        finally:
+            self.outbox.journal.close()
+
+    def _wait(self, routing: Routing, patience_s: float) -> None:
+        until = time.monotonic() + patience_s
+        while (left := until - time.monotonic()) > 0:
+            alive = [t for t in self._sending.values() if t.is_alive()]
+            if not alive:
+                return
+            alive[0].join(left)
+
+    def _end(self) -> None:
+        """Let what is being sent come to its end: a channel's timeout bounds it."""
+        self._stopping.set()
+        for thread in self._sending.values():
+            thread.join()
+
+    def _record_now_and_then(self) -> None:
+        if time.monotonic() - self._recorded_at >= RECORD_EVERY_S:
+            record(self.lake, self.outbox)
+            self._recorded_at = time.monotonic()
+
+    def _scrubber(self, routing: Routing) -> Scrubber:
+        return Scrubber.of([c.url for c in routing.channels.values()], self.environment)
+
+
+def _held_history(history: Sequence[Matter], now: datetime) -> list[dict[str, Any]]:
+    """Rows that say so, each of many alerts."""
+    rows = []
+    for start in range(0, len(history), _HISTORY_A_ROW):
+        some = history[start : start + _HISTORY_A_ROW]
+        rows.append(held_row(some, NOBODY, history_reason(now, min(m.occurred_at for m in some)), now))
+    return rows

@@ -1,0 +1,91 @@
+"""What operators do to alerts: judged, appended to the log once, and said as labels; and mutes. No Dagster here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from refrig_assets.alerting.changes import log_rows, operator_actions
+from refrig_assets.alerting.fold import fold
+from refrig_assets.alerting.mutes import muted
+from refrig_assets.alerting.naming import resolve
+from refrig_assets.alerting.operating import CLOSING, Action, ActionError, Refused, planned
+from refrig_assets.alerting.standing import is_closed
+from refrig_assets.contracts import DEVICE_REGISTRY
+from refrig_assets.contracts.alerts import OPERATOR
+from refrig_assets.lake import Lake
+from refrig_assets.pipeline.alert_log import append_changes
+from refrig_assets.pipeline.alert_reading import alert_ids, history, holders, read_board
+from refrig_assets.pipeline.labelling import settle_labels
+from refrig_assets.pipeline.mutes import Muting, add_mute, cancel_mute, read_mutes
+
+
+@dataclass(frozen=True)
+class Acted:
+    """What came of an action: the alerts as they are now, those it did not fit, and the labels written."""
+
+    changed: pl.DataFrame
+    refused: list[Refused] = field(default_factory=list)
+    labels: int = 0
+
+
+def find_alerts(lake: Lake, given: Sequence[str]) -> list[str]:
+    """The alerts that people named, whole or by at least six characters; an unknown one is an error."""
+    names = set(alert_ids(lake))
+    return list(dict.fromkeys(resolve(one.strip(), names, "alert") for one in given))
+
+
+def act(lake: Lake, action: Action, alerts: Sequence[str], now: datetime, *, strict: bool = True) -> Acted:
+    """Do it to these alerts (whole ids), as they are now. With `strict`, nothing is done unless it fits them all."""
+    log = history(lake, alerts)
+    board = fold(log)
+    last = dict(log.group_by("alert_id").agg(pl.col("changed_at").max()).iter_rows())
+    rows, refused = planned(action, board.to_dicts(), now, last, holders(log))
+    if refused and strict:
+        raise ActionError("; ".join(f"{r.alert_id}: {r.why}" for r in refused))
+    if not rows:
+        return Acted(board.clear(), refused)
+    changes = operator_actions(rows, action.change, action.operator)
+    append_changes(lake, changes)
+    verdict = action.change in (*CLOSING, "reopened")
+    labels = settle_labels(lake).written if verdict else 0
+    after = fold(pl.concat([log, changes]))
+    return Acted(after.filter(pl.col("alert_id").is_in(changes["alert_id"].implode())), refused, labels)
+
+
+def mute_alerts(lake: Lake, *, made_by: str, now: datetime, **mute: Any) -> tuple[Muting, int]:
+    """Mute a device or a site, and silence its alerts that stand while the mute is on. Returns the mute, and how many.
+
+    Repeating it is safe: the mute is the same, and each alert is silenced once by it.
+    """
+    made = add_mute(lake, made_by=made_by, made_at=now, **mute)
+    board = read_board(lake).filter(~is_closed() & ~pl.col("suppressed"))
+    mine = read_mutes(lake).filter(pl.col("mute_id") == made.mute_id)
+    asked = board.select("alert_id", "device_id", "site_id").with_columns(pl.lit(now).alias("moment"))
+    rows = muted(asked, mine).drop_nulls("mute_id").select(
+        "alert_id",
+        changed_at="moment",
+        suppressed=pl.lit(value=True),
+        suppressed_by=pl.format("mute:{}", "mute_id"),
+        note="mute_reason",
+    )  # fmt: skip
+    written = append_changes(lake, log_rows(rows, "muted", f"{OPERATOR}{made_by}", pl.col("suppressed_by"))).written
+    return made, written
+
+
+def unmute_alerts(lake: Lake, mute: str, *, by: str, now: datetime) -> tuple[Muting, int]:
+    """End a mute; alerts that it silenced and that are not closed are told again."""
+    ended = cancel_mute(lake, mute, by=by, at=now)
+    silenced_by = f"mute:{ended.mute_id}"
+    board = read_board(lake).filter(~is_closed() & (pl.col("suppressed_by") == silenced_by))
+    rows = board.select("alert_id", pl.lit(now).alias("changed_at"), pl.lit(value=False).alias("suppressed"))
+    written = append_changes(lake, log_rows(rows, "unmuted", f"{OPERATOR}{by}", silenced_by)).written
+    return ended, written
+
+
+def machines(lake: Lake) -> pl.DataFrame:
+    """Devices with their models: what filters ask of the registry."""
+    wanted = ["device_id", "model", "cohort_id", "site_name"]
+    return lake.table(DEVICE_REGISTRY).scan().select(wanted).collect(engine="in-memory")
