@@ -58,10 +58,8 @@ def diagnosed(seen: Seen, signs: Signs) -> pl.DataFrame:
     broken = [[*stuck, *dead] for stuck, dead in zip(told.stuck, told.dead, strict=True)]
     all_of = _all_seen(seen, told)
     found = explained(without_sensors(all_of, broken), signs)
-    cases = [
-        _case(row, first, seen, told)
-        for row, first in enumerate(judged(found).iter_rows(named=True))
-    ]  # fmt: skip
+    firsts = judged(found).iter_rows(named=True)
+    cases = [_case(row, first, seen, told) for row, first in enumerate(firsts)]
     modes = [c.failure_mode for c in cases]
     ends = seen.windows["window_end"]
     going = [POWER_LOSS if told.rest_since[row] is not None else mode for row, mode in enumerate(modes)]

@@ -10,7 +10,7 @@ import polars as pl
 
 from refrig_assets.alerting import diagnosis_wording as say
 from refrig_assets.alerting.diagnosis_seen import BASELINES, NOTHING, Seen
-from refrig_assets.alerting.diagnosis_signs import CHANGE, F64, LEVEL, NOW, WAYS, column_of
+from refrig_assets.alerting.diagnosis_signs import F64, UNKNOWN, WAYS, column_of
 from refrig_assets.alerting.diagnosis_telemetry import (
     PRESSURES,
     Telemetry,
@@ -56,16 +56,16 @@ def evidence(
         said += _of_signs({}, row, seen, vectors[:, row], {}, any_way=True)
     lacks = _lacking(pattern, vectors[:, row])
     said += [say.as_usual(lacks)] if lacks else []
-    if case.failure_mode == "unknown" and case.leaning_confidence > _WORTH_SAYING:
+    if case.failure_mode == UNKNOWN and case.leaning_confidence > _WORTH_SAYING:
         said.append(say.runner_up(case.leaning))
     source = seen.windows["expected_from"][row]
     if source == BASELINES:
         said.append(say.no_champion(seen.windows["champion_broken"][row]))
     elif source == NOTHING:
         said.append(say.nothing_known())
-    if told.defrosted[row] or not said:
-        said.append(say.in_defrost() if told.defrosted[row] else say.all_as_usual())
-    return said
+    if told.defrosted[row] and case.failure_mode == UNKNOWN:
+        said.append(say.in_defrost())
+    return said or [say.all_as_usual()]
 
 
 def _of_rest(row: int, seen: Seen, told: Telemetry) -> list[str]:
@@ -118,12 +118,13 @@ def _of_signs(
     for f, feature in enumerate(SENSED):
         if (pattern and feature not in pattern) or feature in _SAME_AGAIN:
             continue
-        sign = pattern.get(feature, 0.0)
-        for w, way in enumerate(_WAYS):
-            x = vector[w, f]
-            weight = abs(x) if any_way else x * sign
-            if np.isfinite(weight) and weight > _LEAST:
-                parts.append((float(weight) * WAYS[way], feature, way))
+        by_way = vector[:, f] * np.array(list(WAYS.values()))
+        weights = np.nan_to_num(np.abs(by_way) if any_way else by_way * pattern.get(feature, 0.0))
+        best = float(weights.max())
+        if best > _LEAST:
+            # The level says it best, where it says it at all.
+            way = next(w for w, weight in zip(_WAYS, weights.tolist(), strict=True) if weight >= best / 2)
+            parts.append((best, feature, way))
     said, done = [], set()
     source = seen.windows["expected_from"][row]
     for _, feature, way in sorted(parts, key=lambda p: (-p[0], p[1], p[2])):
@@ -143,10 +144,7 @@ def seen_of(seen: Seen, row: int, feature: str, way: str) -> tuple[float | None,
     name = column_of(feature, way)
     if name not in seen.values.columns or name not in seen.deviation.columns:
         return None, None
-    value, off = seen.values[name][row], seen.deviation[name][row]
-    if way == CHANGE and value is not None:
-        return value, value
-    return value, off
+    return seen.values[name][row], seen.deviation[name][row]
 
 
 def _since(left: Mapping[str, Any], feature: str, row: int, seen: Seen) -> Any:
@@ -194,4 +192,3 @@ TIED: Mapping[str, Sequence[str]] = {
     "subcooling": ("superheat", "temp_condenser"),
     "humidity": ("current_compressor", "temp_evaporator"),
 }
-assert {LEVEL, NOW, CHANGE} == set(_WAYS)

@@ -18,8 +18,8 @@ from refrig_assets.contracts.trends import HORIZONS_H, trend_name
 
 # So many windows of 15 minutes in a row must be alike before a sensor is called stuck or dead.
 _WINDOWS = 8
-# Sensors that no two readings of agree on in a running machine; the air may well stand still for hours.
-_LIVELY: tuple[str, ...] = tuple(STATISTICS)
+# The air of a room may well stand still for two hours, seen by a coarse probe.
+_OF_THE_AIR, _WINDOWS_OF_THE_AIR = ("temp_ambient", "humidity"), 22
 _STILL = 1e-6
 # Fewer readings than this share of those due: the device is hard to hear.
 _HEARD = 0.85
@@ -63,7 +63,7 @@ def telemetry(seen: Seen) -> Telemetry:
     for row in range(rows):
         part = parts.get(row, seen.recent.clear())
         silent = _silent(part, _short_names(expected[row]))
-        found.stuck.append(_stuck(part.tail(2 * _WINDOWS)))
+        found.stuck.append(_stuck(part))
         found.dead.append([s for s in silent if s in spoke.get(row, ())])
         found.absent.append([s for s in silent if s not in spoke.get(row, ())])
         due = RECENT_H * 3600 / (interval[row] or DEFAULT_INTERVAL_S)
@@ -101,17 +101,17 @@ def _spoke(seen: Seen) -> dict[int, set[str]]:
 
 
 def _stuck(part: pl.DataFrame) -> list[str]:
-    """Sensors with the same value in all of the last windows, unless they are at an end of their range."""
+    """Sensors with one value in all of the last windows, unless it is an end of their range."""
     found = []
-    for short in _LIVELY:
-        mean, std = part[f"{short}_mean"].drop_nulls(), part[f"{short}_std"].drop_nulls()
-        if len(mean) < _WINDOWS or (len(std) and float(std.max()) > _STILL):  # type: ignore[arg-type]
+    for short in STATISTICS:
+        least = _WINDOWS_OF_THE_AIR if short in _OF_THE_AIR else _WINDOWS
+        last = part.tail(max(least, 2 * _WINDOWS))
+        mean, std = last[f"{short}_mean"].drop_nulls(), last[f"{short}_std"].drop_nulls()
+        if len(mean) < least or (len(std) and float(std.max()) > _STILL):  # type: ignore[arg-type]
             continue
         low, high = float(mean.min()), float(mean.max())  # type: ignore[arg-type]
-        if high - low > _STILL * max(abs(high), 1.0):
-            continue
-        ends = [e for e in _LIMITS[short] if e is not None]
-        if not any(abs(high - e) < 0.5 for e in ends):
+        at_an_end = any(abs(high - end) < 0.5 for end in _LIMITS[short] if end is not None)
+        if high - low <= _STILL * max(abs(high), 1.0) and not at_an_end:
             found.append(short)
     return found
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from refrig_assets.alerting.diagnosis_seen import CHAMPION
+from refrig_assets.alerting.diagnosis_signs import CHANGE
 from refrig_assets.alerting.wording import plain
 from refrig_assets.contracts.sensors import SENSORS
 
@@ -56,10 +57,10 @@ def deviation(feature: str, value: float, off: float, way: str, source: str, sin
     name = sensor_said(short)
     where = "above" if off > 0 else "below"
     grows = "" if since is None else f", {'rising' if off > 0 else 'falling'} since {moment(since)}"
-    if way == "change":
-        went = "rose" if off > 0 else "fell"
+    if way == CHANGE:
+        went = f"{name} {'rose' if off > 0 else 'fell'} by {amount(abs(off), unit)}"
         than = " more than the conditions explain" if source == CHAMPION else ""
-        return _sentence(f"{name} {went} by {amount(abs(off), unit)} in three days{than}")
+        return _sentence(f"in three days {went}{than}")
     usual = "what this device usually has at this ambient" if source == CHAMPION else "usual"
     if feature.endswith(_SWINGS):
         return _sentence(f"{name} swings by {amount(value, unit)}, {amount(abs(off), unit)} {where} usual{grows}")

@@ -16,6 +16,7 @@ BELIEVED_FALSE = timedelta(hours=24)
 # A machine that was repaired settles: for two hours what it was closed for is expected to echo.
 SETTLING = timedelta(hours=2)
 MUTE = "mute:"
+STANDSTILL, SENSOR_FAULT = "power_loss", "sensor_fault"
 
 
 @dataclass
@@ -70,6 +71,10 @@ class Known:
     def shows(self, mode: str | None, sensor: str | None) -> bool:
         """Whether that is the same failure: the same mode, or the same first contributor's sensor."""
         return (mode is not None and mode == self.mode) or (sensor is not None and sensor == self.sensor)
+
+    def ends_in(self, mode: str | None) -> bool:
+        """Whether that is how such a failure ends: a machine that was known to fail stands still."""
+        return mode == STANDSTILL and self.mode not in (None, SENSOR_FAULT)
 
     def covers(self, moment: datetime) -> bool:
         """Whether a closed alert already spoke of that moment."""

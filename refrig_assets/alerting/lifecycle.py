@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from refrig_assets.alerting.changes import alert_id, created, log_rows
-from refrig_assets.alerting.known import MUTE, Known, known_mode_of
+from refrig_assets.alerting.known import MUTE, SENSOR_FAULT, STANDSTILL, Known, known_mode_of
 from refrig_assets.alerting.sustained import HIGH, MEDIUM, RANK
 from refrig_assets.alerting.telling import device_text, repeated_text
 from refrig_assets.contracts.alerts import BATCH, DEVICE_ALERTS, SEVERITIES, SLA_BY_SEVERITY
@@ -22,7 +22,7 @@ Hit = Mapping[str, Any]
 """A window that tells something, with the registry's facts, its mute and its diagnosis joined"""
 
 # A probe that fails is no emergency, if it is one: it is listed and mailed, and wakes nobody.
-SENSOR_FAULT, SURE_OF_IT = "sensor_fault", 0.6
+SURE_OF_IT = 0.6
 # Changes of one judgement to one alert must be in order in the log.
 _STEP = timedelta(microseconds=1)
 DIAGNOSIS = (
@@ -137,7 +137,7 @@ class Judgement:
         if rank >= HIGH and not alert.ordered:
             alert.ordered, fields["work_order_at"] = True, self.now
         mode = known_mode_of(hit["failure_mode"])
-        if mode is not None and not self._stands(alert, mode):
+        if mode is not None and not alert.ends_in(mode) and not self._stands(alert, mode):
             alert.mode = mode
             fields |= {name: hit[name] for name in DIAGNOSIS}
         alert.rank, alert.alert_type = rank, "ANOMALY_ESCALATED"
@@ -154,6 +154,8 @@ class Judgement:
             return
         title, description = repeated_text(hit, alert)
         row |= {"suppressed": True, "suppressed_by": alert.alert_id, "title": title, "description": description}
+        if row["failure_mode"] == STANDSTILL:
+            row["failure_mode"] = alert.mode
         self.created[row["alert_id"]] = row
 
     def diagnose(self, hits: Iterable[Hit]) -> None:
@@ -162,7 +164,7 @@ class Judgement:
             mode = known_mode_of(hit["failure_mode"])
             for alert in self.by_device[hit["device_id"]]:
                 mine = not alert.closed and not alert.new and not alert.streaming and alert.moved
-                if mine and alert.shows(mode, _sensor(hit)) and mode is not None and not self._stands(alert, mode):
+                if mine and mode is not None and alert.shows(mode, _sensor(hit)) and not self._stands(alert, mode):
                     alert.mode = mode
                     told = {name: hit[name] for name in DIAGNOSIS}
                     self.change(alert, "diagnosed", hit["window_end"].isoformat(), last_seen_at=alert.last, **told)
@@ -215,7 +217,7 @@ def _of(alerts: list[Known], mode: str | None, sensor: str | None) -> Known | No
             return one
     for one in alerts:
         # What the stream found dying looks odd in every way: nobody needs a second alert that knows no more.
-        if one.shows(mode, sensor) or (one.streaming and mode is None):
+        if one.shows(mode, sensor) or one.ends_in(mode) or (one.streaming and mode is None):
             return one
     return None
 

@@ -21,11 +21,12 @@ F64 = npt.NDArray[np.float64]
 
 _BEGINNINGS_H = (-168.0, -120.0, -96.0, -72.0, -60.0, -48.0, -40.0, -32.0, -24.0, -18.0, -12.0, -8.0)
 # Growth a hour; 0 is along a line.
-_RATES = (0.0, 1 / 48, 1 / 24, 1 / 12)
+_RATES = (0.0, 1 / 48, 1 / 24, 1 / 12, 1 / 6)
 # How likely each is before anything is seen, of what goes on as it began and of what feeds on itself.
-_STEADY, _ACCELERATING = (1.0, 0.2, 0.1, 0.05), (0.3, 1.0, 1.0, 0.5)
+_STEADY, _ACCELERATING = (1.0, 0.2, 0.1, 0.05, 0.0), (0.3, 1.0, 1.0, 1.0, 0.5)
 _FEWEST_POINTS = 6
 _DRAWS = 256
+_NOT_ZERO = 1e-6
 # Six-hour means two hours apart, of a machine with moods: so many of them tell as much as one alone.
 _ALIKE = 4.0
 # Residuals are no smaller than this share of what healthy machines stray.
@@ -59,6 +60,11 @@ class _Growth:
     def grown(self, at: F64) -> F64:
         return _shape(at[None, :], self.begun[:, None], self.rate[:, None])
 
+    def middle_beginning(self) -> float:
+        order = np.argsort(self.begun, kind="stable")
+        reached = int(np.searchsorted(np.cumsum(self.weight[order]), 0.5))
+        return float(self.begun[order][min(reached, len(order) - 1)])
+
 
 def prognoses(modes: Sequence[str], history: pl.DataFrame, ends: pl.Series) -> pl.DataFrame:
     """One row a mode, beside its window: hours left from the window's end, null where no trend allows it.
@@ -86,35 +92,37 @@ def _of_window(part: pl.DataFrame, indicators: Sequence[Indicator]) -> Told:
 
 
 def _of_indicator(part: pl.DataFrame, indicator: Indicator) -> Told | None:
-    value, off, z = (part[f"{indicator.feature}{end}"].to_numpy().astype(np.float64) for end in ("", "_off", "_z"))
-    t = part["t"].to_numpy().astype(np.float64)
-    known = np.isfinite(off) & np.isfinite(z)
-    if known.sum() < _FEWEST_POINTS:
+    found = _series(part, indicator)
+    if found is None:
         return None
-    value, off, z, t = value[known], off[known], z[known], t[known]
-    usable = np.abs(z) > 1e-6
-    if not usable.any():
-        return None
-    stray = float(np.median(np.abs(off[usable] / z[usable])))
-    if indicator.relative:
-        usual = float(np.median(value - off))
-        if usual <= 0:
-            return None
-        off, stray = off / usual, stray / usual
+    t, off, stray = found
     growth = _fitted(t, indicator.sign * off, stray, _ACCELERATING if indicator.accelerates else _STEADY)
     risen = growth.steep * growth.grown(np.zeros(1))[:, 0]
     if float(growth.weight @ risen) < _LEAST_GROWTH * stray:
         return None
     now = float(growth.weight @ (growth.base + risen))
-    hours = _hours_left(growth, now, indicator)
-    low, middle, high = np.quantile(hours, _QUANTILES)
+    low, middle, high = np.quantile(_hours_left(growth, now, indicator), _QUANTILES)
     if middle > FARTHEST_H:
         return None
-    order = np.argsort(growth.begun)
-    begun = growth.begun[order][np.searchsorted(np.cumsum(growth.weight[order]), 0.5)]
     told = {"hours_left": middle, "hours_left_low": low, "hours_left_high": min(high, 2 * FARTHEST_H)}
     rounded = {name: round(float(h), 1) for name, h in told.items()}
-    return {**rounded, "indicator": indicator.feature, "begun_h": float(begun)}
+    return {**rounded, "indicator": indicator.feature, "begun_h": growth.middle_beginning()}
+
+
+def _series(part: pl.DataFrame, indicator: Indicator) -> tuple[F64, F64, float] | None:
+    """Hours, deviations (relative ones where the indicator is), and what healthy machines stray; None: too little."""
+    value, off, z = (part[f"{indicator.feature}{end}"].to_numpy().astype(np.float64) for end in ("", "_off", "_z"))
+    t = part["t"].to_numpy().astype(np.float64)
+    known = np.isfinite(off) & np.isfinite(z)
+    value, off, z, t = value[known], off[known], z[known], t[known]
+    apart = np.abs(z) > _NOT_ZERO
+    if len(t) < _FEWEST_POINTS or not apart.any():
+        return None
+    stray = float(np.median(np.abs(off[apart] / z[apart])))
+    if not indicator.relative:
+        return t, off, stray
+    usual = float(np.median(value - off))
+    return (t, off / usual, stray / usual) if usual > 0 else None
 
 
 def _shape(t: F64, begun: F64, rate: F64) -> F64:

@@ -38,7 +38,7 @@ def selected(board: pl.DataFrame, filters: Filters, now: datetime, registry: pl.
 
     `registry` has device_id and model. Rows are not copied: of a large board a few are wanted.
     """
-    tests = [_among("site_id", filters.sites), _among("device_id", filters.devices)]
+    tests = [pl.col("alert_id").is_not_null(), _among("site_id", filters.sites), _among("device_id", filters.devices)]
     tests += [_among("severity", filters.severities), _among("failure_mode", filters.modes)]
     tests += [_among("status", filters.statuses), _among("escalation_level", filters.levels)]
     if filters.at_least is not None:

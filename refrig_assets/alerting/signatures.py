@@ -73,8 +73,8 @@ class Indicator:
 
 
 # From practice: a coil starved by some ten kelvin holds no temperature; high-pressure switches open 7 to 20 K above the
-# usual; ice that takes 3 to 10 K closes the coil; a bearing is done at 2.5 to 5 times its usual vibration (between the
-# zones of ISO 20816 lie factors of about 2.5).
+# usual; defrosts on demand start when ice takes 3 to 5 K, and some 8 close the coil; a bearing is done at 2.5 to 5
+# times its usual vibration (between the zones of ISO 20816 lie factors of about 2.5).
 INDICATORS: Mapping[str, tuple[Indicator, ...]] = {
     "refrigerant_leak": (
         Indicator("superheat_mean", 1, (6.0, 9.0, 14.0)),
@@ -86,8 +86,8 @@ INDICATORS: Mapping[str, tuple[Indicator, ...]] = {
         Indicator("pressure_high_mean", 1, (0.2, 0.35, 0.6), relative=True, accelerates=True),
     ),
     "evaporator_icing": (
-        Indicator("temp_evaporator_mean", -1, (3.0, 5.5, 10.0), accelerates=True),
-        Indicator("pressure_low_mean", -1, (0.1, 0.2, 0.35), relative=True, accelerates=True),
+        Indicator("temp_evaporator_mean", -1, (2.5, 4.5, 8.0), accelerates=True),
+        Indicator("pressure_low_mean", -1, (0.08, 0.15, 0.3), relative=True, accelerates=True),
     ),
     "bearing_wear": (Indicator("vibration_compressor_mean", 1, (1.5, 2.5, 4.0), relative=True, accelerates=True),),
 }

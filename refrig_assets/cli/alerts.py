@@ -74,7 +74,7 @@ def list_(limit: int, lake_uri: str, as_json: bool, **filters: Any) -> None:
       refrig alerts list --model compressor_overload --older 1h
       refrig alerts list --all --limit 0 --json | jq '.alerts[] | {device_id, status}'
     """
-    from refrig_assets.cli.alerts_telling import alert_document, alerts_table
+    from refrig_assets.cli.alerts_telling import alert_document, alerts_table, counted
     from refrig_assets.pipeline.alert_reading import holders_of
 
     moment, lake = now(), open_board(lake_uri)
@@ -92,7 +92,7 @@ def list_(limit: int, lake_uri: str, as_json: bool, **filters: Any) -> None:
     counts = board["severity"][found].value_counts()
     told = ", ".join(f"{n:,} {s}" for s, n in sorted(counts.iter_rows(), key=lambda pair: _ORDER.index(pair[0])))
     more = f"; the {shown.height} most urgent are shown, --limit 0 shows all" if shown.height < len(found) else ""
-    click.echo(f"{len(found):,} alerts: {told}{more}")
+    click.echo(f"{counted(len(found), 'alert')}: {told}{more}")
 
 
 _ORDER = ("CRITICAL", "HIGH", "MEDIUM", "LOW")

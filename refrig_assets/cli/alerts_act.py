@@ -151,6 +151,7 @@ def note(alert: str, text: str, person: Person, lake_uri: str, as_json: bool) ->
 def _do(change: str, given: dict[str, Any], **more: Any) -> None:
     from refrig_assets.alerting.operating import CLOSING, Action
     from refrig_assets.cli.alerts import open_board
+    from refrig_assets.cli.alerts_telling import counted
     from refrig_assets.pipeline.operators import act
 
     named, person, lake_uri, as_json, text, members, dry_run, yes = (
@@ -166,7 +167,7 @@ def _do(change: str, given: dict[str, Any], **more: Any) -> None:
     if many and not yes:
         _tell_meant(lake, ids, change, as_json=False, err=as_json)
         if ids:
-            click.confirm(f"{len(ids):,} alerts will be {_DONE[change]}. Go on?", abort=True, err=True)
+            click.confirm(f"{counted(len(ids), 'alert')} will be {_DONE[change]}. Go on?", abort=True, err=True)
     moment = now()
     done = act(lake, action, ids, moment, strict=not many) if ids else None
     _tell(done, change, moment, as_json)
@@ -197,16 +198,18 @@ def _meant(lake: "Lake", named: tuple[str, ...], filters: dict[str, Any], member
 
 def _offer_members(lake: "Lake", closed: list[str]) -> None:
     from refrig_assets.alerting.selecting import covered
+    from refrig_assets.cli.alerts_telling import counted
     from refrig_assets.pipeline.alert_reading import read_board
 
     left = covered(read_board(lake), closed)
     if left:
-        click.echo(f"{len(left):,} alerts that it stood for are open still; the same with --members closes them, too")
+        said = counted(len(left), "alert that it stood for is", "alerts that it stood for are")
+        click.echo(f"{said} open still; the same with --members closes them, too")
 
 
 def _tell_meant(lake: "Lake", ids: list[str], change: str, as_json: bool, err: bool = False) -> None:
     from refrig_assets.alerting.selecting import by_urgency
-    from refrig_assets.cli.alerts_telling import alerts_table
+    from refrig_assets.cli.alerts_telling import alerts_table, counted
     from refrig_assets.cli.common import console
     from refrig_assets.pipeline.alert_reading import holders_of, read_board
 
@@ -216,12 +219,12 @@ def _tell_meant(lake: "Lake", ids: list[str], change: str, as_json: bool, err: b
     rows = by_urgency(read_board(lake, alerts=ids)).head(_SAMPLE)
     console(stderr=err).print(alerts_table(rows.to_dicts(), holders_of(lake, rows["alert_id"].to_list()), now()))
     more = f", of which {rows.height} are shown" if rows.height < len(ids) else ""
-    click.echo(f"{len(ids):,} alerts{more}", err=err)
+    click.echo(f"{counted(len(ids), 'alert')}{more}", err=err)
 
 
 def _tell(done: "Acted | None", change: str, moment: datetime, as_json: bool) -> None:
     """What was done: the alerts by name while they are few."""
-    from refrig_assets.cli.alerts_telling import SHORT_ID, alert_document
+    from refrig_assets.cli.alerts_telling import SHORT_ID, alert_document, counted
 
     rows = [] if done is None else done.changed.to_dicts()
     refused = [] if done is None else done.refused
@@ -243,4 +246,4 @@ def _tell(done: "Acted | None", change: str, moment: datetime, as_json: bool) ->
     if not rows and not refused:
         click.echo("No alerts like that")
     if labels:
-        click.echo(f"{labels:,} label{'s' if labels > 1 else ''} written")
+        click.echo(f"{counted(labels, 'label')} written")

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from refrig_assets.cli.alerts_options import Person, Span, person_option
-from refrig_assets.cli.alerts_telling import SHORT_ID, span, stamp
+from refrig_assets.cli.alerts_telling import SHORT_ID, counted, span, stamp
 from refrig_assets.cli.common import Moment, debug_option, json_option, lake_option, now, print_json, print_table
 
 
@@ -63,7 +63,7 @@ def mute(
     said = "muted" if made.written else "is muted already"
     click.echo(f"✓ {_target(made.mute)} {said} {_times(made.mute)}: {reason} (mute {made.mute_id[:SHORT_ID]})")
     if silenced:
-        click.echo(f"{silenced:,} alerts that stood are suppressed")
+        click.echo(f"{counted(silenced, 'alert that stood is', 'alerts that stood are')} suppressed")
 
 
 @click.command()
@@ -91,7 +91,7 @@ def unmute(mute: str, person: Person, lake_uri: str, as_json: bool) -> None:
     else:
         click.echo(f"It was ended before, at {stamp(ended.mute['made_at'])} UTC by {ended.mute['made_by']}")
     if told:
-        click.echo(f"{told:,} alerts are told again")
+        click.echo(f"{counted(told, 'alert is', 'alerts are')} told again")
 
 
 @click.command()

@@ -33,6 +33,11 @@ def span(length: timedelta) -> str:
     return f"{days} d {hours} h" if hours and days < 14 else f"{days} d"
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """1 alert, 2 alerts."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def stamp(moment: datetime | None) -> str:
     return "" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
 

@@ -65,7 +65,7 @@ def demo(devices: int, days: int, seed: int, mess: float, acute: float, home: Pa
     begun = time.perf_counter()
     # Early enough that the first live minutes lie in the past, too.
     end = (now() - timedelta(minutes=ONCE_MINUTES + 1)).replace(minute=0, second=0, microsecond=0)
-    spec = DemoSpec(devices, days, seed, end)
+    spec = DemoSpec(devices, 24 * days, seed, end)
     environment = _prepare(home, spec.start)
     with _ended_by_sigterm():
         document, live = _make(spec, mess, acute, home, environment, once)
@@ -91,6 +91,7 @@ def _prepare(home: Path, start: datetime) -> dict[str, str]:
         "REFRIG_LANDING": str(home / "landing"),
         "REFRIG_REGISTRY": str(home / "registry.parquet"),
         "REFRIG_MODELS": f"sqlite:///{(home / 'models' / 'mlflow.db').resolve()}",
+        "REFRIG_REPORTS": str(home / "reports"),
         "REFRIG_FIRST_DAY": f"{start:%Y-%m-%d}",
         "REFRIG_SETTLE_SECONDS": "0",
         "REFRIG_AUTOMATION": "on",

@@ -6,26 +6,38 @@ from typing import Any
 
 import polars as pl
 
+from refrig_assets.alerting.diagnosis import SENSOR_FAULT, UNKNOWN
 from refrig_assets.alerting.fold import fold
-from refrig_assets.contracts.alerts import SEVERITIES, STREAM
+from refrig_assets.alerting.sustained import HIGH, LOW, MEDIUM, RANK, rank, severity_of
+from refrig_assets.contracts.alerts import STREAM
 from refrig_assets.evaluation.diagnosed import MODES_OF, with_truth
 from refrig_assets.evaluation.judge import Scored
+from refrig_assets.evaluation.raised import raised
+from refrig_assets.pipeline.alerting import JUDGED_AFTER
 
-_RANK = {name: rank for rank, name in enumerate(SEVERITIES)}
+_NAME = {number: name.lower() for name, number in RANK.items()}
 _HOURS = timedelta(hours=1)
 
 
 def alerts_of(log: pl.DataFrame) -> pl.DataFrame:
     """The alerts that anybody was asked to look at, with the highest severity each had, and when it could be known."""
-    board = fold(log).filter(~pl.col("suppressed"))
-    rank = pl.col("severity").replace_strict(_RANK, return_dtype=pl.Int8, default=None)
-    highest = log.group_by("alert_id").agg(rank.max().alias("rank"))
-    known_at = pl.when(pl.col("source") == "streaming").then("first_detected_at").otherwise("alert_created_at")
+    # An alert that was told and goes on under another was told all the same.
+    told = raised(log, LOW)
+    board = fold(log).join(told.select("alert_id"), on="alert_id", how="semi")
+    highest = log.group_by("alert_id").agg(rank("severity").max().alias("rank"))
+    # A plant judges an hour when it has ended; the demo may come to its last hours later than that.
+    first = pl.col("first_detected_at")
+    judged = pl.min_horizontal("alert_created_at", _its_hour_ended(first) + JUDGED_AFTER)
+    known_at = pl.when(pl.col("source") == "streaming").then(first).otherwise(judged)
     return board.join(highest, on="alert_id").with_columns(
         known_at.alias("known_at"),
         pl.col("first_detected_at").alias("first_end"),
-        pl.col("rank").replace_strict(dict(enumerate(SEVERITIES)), return_dtype=pl.String).alias("highest"),
+        severity_of(pl.col("rank")).alias("highest"),
     )
+
+
+def _its_hour_ended(window_end: pl.Expr) -> pl.Expr:
+    return (window_end - timedelta(microseconds=1)).dt.truncate("1h") + _HOURS
 
 
 def compare_history(log: pl.DataFrame, truth: pl.DataFrame, devices: pl.Series, start: datetime, end: datetime
@@ -34,9 +46,10 @@ def compare_history(log: pl.DataFrame, truth: pl.DataFrame, devices: pl.Series, 
 
     `log` is the alert log as it was at the end; a fault of a whole site is one row.
     """
-    judged = with_truth(alerts_of(log.filter(pl.col("actor") != STREAM)), truth)
+    batch = log.filter(pl.col("actor") != STREAM)
+    judged = with_truth(alerts_of(batch), truth)
     on = truth.filter((pl.col("onset") < end) & (pl.col("ended_at") > start))
-    faults = [_fault(fault, judged) for fault in on.sort("onset").iter_rows(named=True)]
+    faults = [_fault(fault, judged, batch) for fault in on.sort("onset").iter_rows(named=True)]
     return {
         "from": start,
         "until": end,
@@ -46,7 +59,7 @@ def compare_history(log: pl.DataFrame, truth: pl.DataFrame, devices: pl.Series, 
     }
 
 
-def _fault(fault: Mapping[str, Any], judged: pl.DataFrame) -> dict[str, Any]:
+def _fault(fault: Mapping[str, Any], judged: pl.DataFrame, log: pl.DataFrame) -> dict[str, Any]:
     of_it = (pl.col("device_id") == fault["device_id"]) & (pl.col("onset") == fault["onset"])
     mine = judged.filter(of_it).sort("known_at")
     told = {k: fault[k] for k in ("device_id", "fault", "severity", "onset", "failure_time", "ended_at",
@@ -55,9 +68,8 @@ def _fault(fault: Mapping[str, Any], judged: pl.DataFrame) -> dict[str, Any]:
         return {**told, "found_at": None}
     first = mine.row(0, named=True)
     worst = mine.sort("rank", "known_at", descending=[True, False]).row(0, named=True)
-    named = mine.filter(pl.col("failure_mode").is_not_null() & (pl.col("failure_mode") != "unknown"))
-    mode = named.sort("rank", "known_at", descending=[True, False])["failure_mode"][0] if named.height else None
     fails = fault["failure_time"]
+    mode = _diagnosis(log.join(mine.select("alert_id"), on="alert_id", how="semi"), fails)
     return {
         **told,
         "found_at": first["known_at"],
@@ -69,6 +81,16 @@ def _fault(fault: Mapping[str, Any], judged: pl.DataFrame) -> dict[str, Any]:
         "right": None if mode is None else mode in MODES_OF[fault["fault"]],
         **{name: worst[name] for name in ("hours_left", "hours_left_low", "hours_left_high", "incident_id", "site_id")},
     }
+
+
+def _diagnosis(changes: pl.DataFrame, fails: datetime | None) -> str | None:
+    """What was said last before the machine stood still, which looks the same whatever led to it; else at first."""
+    named = changes.filter(pl.col("failure_mode").is_not_null() & (pl.col("failure_mode") != UNKNOWN)).sort(
+        "changed_at"
+    )
+    before = named.filter(pl.col("changed_at") <= fails) if fails is not None else named
+    said = before["failure_mode"].to_list()[-1:] or named["failure_mode"].to_list()[:1] or [None]
+    return said[0]
 
 
 def _sites_together(faults: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -114,14 +136,15 @@ def _counts(faults: list[dict[str, Any]], end: datetime) -> dict[str, Any]:
 
 def _false(judged: pl.DataFrame, scored: Scored) -> dict[str, Any]:
     """Alerts without a fault; or of broken telemetry, but not said to be that."""
-    taken = ~pl.col("is_machine_fault") & (pl.col("failure_mode").fill_null("unknown") != "sensor_fault")
+    taken = ~pl.col("is_machine_fault") & (pl.col("failure_mode").fill_null(UNKNOWN) != SENSOR_FAULT)
     false = judged.filter(pl.col("fault").is_null() | taken)
     days = sum(scored.device_days().values())
     told: dict[str, Any] = {"device_days": round(days, 1)}
-    for level in ("MEDIUM", "HIGH"):
-        count = false.filter(pl.col("rank") >= _RANK[level]).height
-        told[f"{level.lower()}_or_above"] = count
-        told[f"{level.lower()}_per_1000_device_days"] = 1000 * count / days if days else 0.0
+    for level in (MEDIUM, HIGH):
+        count = false.filter(pl.col("rank") >= level).height
+        name = _NAME[level]
+        told[f"{name}_or_above"] = count
+        told[f"{name}_per_1000_device_days"] = 1000 * count / days if days else 0.0
     shown = ("alert_id", "device_id", "highest", "first_detected_at", "title", "fault")
-    told["alerts"] = false.filter(pl.col("rank") >= _RANK["MEDIUM"]).sort("known_at").select(shown).to_dicts()
+    told["alerts"] = false.filter(pl.col("rank") >= MEDIUM).sort("known_at").select(shown).to_dicts()
     return told

@@ -34,24 +34,22 @@ class DemoSpec:
     """A fleet whose history ends at `end`, a full hour."""
 
     devices: int
-    days: int
+    hours: int
     seed: int
     end: datetime
 
     @property
     def start(self) -> datetime:
-        return self.end - timedelta(days=self.days)
-
-    @property
-    def hours(self) -> int:
-        return self.days * 24
+        return self.end - timedelta(hours=self.hours)
 
     @property
     def trained_until(self) -> datetime:
         """The midnight nearest before two thirds of the history, or the first that leaves enough to train on."""
-        two_thirds = (self.start + timedelta(days=self.days * 2 / 3)).astimezone(UTC)
+        two_thirds = (self.start + timedelta(hours=self.hours * 2 / 3)).astimezone(UTC)
         midnight = two_thirds.replace(hour=0, minute=0, second=0, microsecond=0)
-        return midnight if midnight - self.start >= _LEAST_TRAINING else midnight + timedelta(days=1)
+        while midnight - self.start < _LEAST_TRAINING:
+            midnight += timedelta(days=1)
+        return midnight
 
     @property
     def parts(self) -> list[tuple[datetime, datetime]]:

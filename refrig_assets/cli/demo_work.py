@@ -6,6 +6,7 @@ A helper keeps its Dagster instance from call to call, tells of each hour it is 
 import os
 import re
 import signal
+import sqlite3
 import threading
 import time
 import uuid
@@ -44,9 +45,20 @@ class Done:
 def begin(environment: Mapping[str, str], news: "SimpleQueue[News]", parent: Connection) -> None:
     """A helper's first act. Ctrl-C is its parent's to answer; when the parent goes, however, it goes too."""
     os.environ.update(environment)
+    quick_books()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _told["news"] = news
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def quick_books() -> None:
+    """Let Dagster's SQLite not wait for the disk at each event: should the power fail, the demo is made anew."""
+    from sqlalchemy import Engine, event
+
+    @event.listens_for(Engine, "connect")
+    def _no_waiting(connection: Any, _record: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous = OFF")
 
 
 def _end_with(parent: Connection) -> None:
@@ -113,12 +125,14 @@ def alert(start: datetime, end: datetime) -> Done:
 
 
 def close(start: datetime, end: datetime) -> Done:
-    """What is made once a day or at the end: day windows, data quality, limits, score quality, the board."""
+    """What is made once a day or at the end: the board, day windows, data and score quality, limits, reports."""
     last_day = max(start, end - timedelta(days=1))
-    done = _run("close", "daily", start.replace(hour=0), end)
+    done = _run("close", "publish_alerts")
+    for job in ("daily", "digest"):
+        _add(done, _run("close", job, start.replace(hour=0) if job == "daily" else last_day.replace(hour=0), end))
     for job in ("limits", "judge_scores"):
         _add(done, _run("close", job, last_day, end))
-    return _add(done, _run("close", "publish_alerts"))
+    return _add(done, _run("close", "report", end - 3 * _HOUR, end))
 
 
 def live_hour(hour: datetime) -> Done:
@@ -126,7 +140,8 @@ def live_hour(hour: datetime) -> Done:
     end, done = hour + _HOUR, Done()
     for job in ("hourly", "scores", "alerts"):
         _add(done, _run("live", job, hour, end))
-    return _add(done, _run("live", "publish_alerts"))
+    _add(done, _run("live", "publish_alerts"))
+    return _add(done, _run("live", "report", hour, end))
 
 
 # -- how ---------------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _TITLES = {
     "by_kind": "Faults, by kind",
     "false_alerts": "False alerts per 1,000 device-days",
+    "diagnosed": "Diagnoses, by kind of fault",
     "models_alone": "Models alone and together, at MEDIUM",
     "agreement": "Agreement of flags",
 }
@@ -44,7 +45,7 @@ def evaluate(
     """Simulate a fleet, train on its first two thirds, score the rest hour by hour, and compare with the truth.
 
     Everything runs through the real pipeline on a real lake: raw, clean, features, trends, training data, training,
-    registry, scores. Alerts are what the severity rules make of the scores; an hour's are known five minutes after it.
+    registry, scores, alerts with their diagnoses. An hour's alerts are known five minutes after it.
 
     \b
     Examples:

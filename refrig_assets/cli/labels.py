@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from refrig_assets.cli.alerts_options import MODES, Person, person_option
-from refrig_assets.cli.alerts_telling import SHORT_ID, stamp
+from refrig_assets.cli.alerts_telling import SHORT_ID, counted, stamp
 from refrig_assets.cli.common import Moment, debug_option, json_option, lake_option, now, print_json, print_table
 from refrig_assets.cli.group import LazyGroup
 
@@ -121,4 +121,4 @@ def list_(
         for r in shown
     ]  # fmt: skip
     headers = ("said (UTC)", "device", "label", "of (UTC)", "by", "trust", "failure mode", "alert", "notes")
-    print_table(f"{labels.height:,} labels", headers, cells, right=(5,))
+    print_table(counted(labels.height, "label"), headers, cells, right=(5,))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from refrig_assets.cli.alerts_options import Span
-from refrig_assets.cli.alerts_telling import SHORT_ID, stamp
+from refrig_assets.cli.alerts_telling import SHORT_ID, counted, stamp
 from refrig_assets.cli.common import Moment, debug_option, json_option, lake_option, now, print_json, print_table
 from refrig_assets.cli.group import LazyGroup
 
@@ -182,7 +182,7 @@ def list_(
         for e in shown
     ]  # fmt: skip
     headers = ("event", "device", "kind", "planned (UTC)", "done (UTC)", "work", "parts", "alert")
-    print_table(f"{events.height:,} events", headers, cells)
+    print_table(counted(events.height, "event"), headers, cells)
 
 
 def _document(found: "Import", dry_run: bool) -> dict[str, Any]:
@@ -197,7 +197,7 @@ def _tell(found: "Import", dry_run: bool) -> None:
     if found.duplicates:
         click.echo(f"{found.duplicates:,} known already")
     if found.closed:
-        click.echo(f"{len(found.closed):,} alerts resolved: {', '.join(a[:SHORT_ID] for a in found.closed)}")
+        click.echo(f"{counted(len(found.closed), 'alert')} resolved: {', '.join(a[:SHORT_ID] for a in found.closed)}")
     for one in found.rejected[:_SHOWN]:
         click.echo(
             f"{click.style('✗', fg='red')} row {one.row}{f' ({one.event_id})' if one.event_id else ''}: {one.why}"
@@ -205,6 +205,6 @@ def _tell(found: "Import", dry_run: bool) -> None:
     if len(found.rejected) > _SHOWN:
         click.echo(f"{click.style('✗', fg='red')} and {len(found.rejected) - _SHOWN:,} more rows")
     if found.rejected:
-        click.echo(f"{len(found.rejected):,} rows {would}left out")
+        click.echo(f"{counted(len(found.rejected), 'row')} {would}left out")
     if found.unused_columns:
         click.echo(f"Columns without a meaning here: {', '.join(found.unused_columns)}")

@@ -31,6 +31,11 @@ def run_job(
     Who wants to listen to the run gives it an identity beforehand.
     """
     job = definitions.resolve_job_def(job_name)
+    if assets is not None:
+        wanted = {dg.AssetKey(a) for a in assets}
+        # Named, as a selection of assets alone would take checks that the job leaves out.
+        checks = {c for c in job.asset_layer.asset_graph.asset_check_keys if c.asset_key in wanted}
+        job = job.get_subset(asset_selection=wanted, asset_check_selection=checks)
     tags = {}
     if start is not None and end is not None and job.partitions_def is not None:
         daily = isinstance(job.partitions_def, dg.DailyPartitionsDefinition)
@@ -42,6 +47,5 @@ def run_job(
         resources=resources,
         run_config={**(_ONLY_ERRORS if quiet else {}), **(run_config or {})},
         raise_on_error=raise_on_error,
-        asset_selection=None if assets is None else [dg.AssetKey(a) for a in assets],
         run_id=run_id,
     )

@@ -13,7 +13,7 @@ from refrig_assets.alerting.operating import Action
 from refrig_assets.alerting.selecting import Filters, covered, selected
 from refrig_assets.contracts.alerts import FAILURE_MODES, SEVERITIES
 from refrig_assets.contracts.operations import REPEATS
-from refrig_assets.contracts.scoring import DETECTORS
+from refrig_assets.contracts.scoring import DETECTORS, HOURLY_DETECTORS
 from refrig_assets.defs.metadata import counts_table, records_table
 from refrig_assets.defs.partitions import hour_key
 from refrig_assets.defs.resources import ClockResource, LakeResource, ModelsResource
@@ -39,7 +39,8 @@ Severity = _choices("Severity", SEVERITIES)
 FailureMode = _choices("FailureMode", FAILURE_MODES)
 Role = _choices("Role", ("operator", "field_engineer"))
 Repeats = _choices("Repeats", REPEATS)
-Detector = _choices("Detector", DETECTORS)
+_SETS = {"hourly": HOURLY_DETECTORS, "all": DETECTORS, **{model: (model,) for model in DETECTORS}}
+Models = _choices("Models", tuple(_SETS))
 
 
 class AlertsConfig(dg.Config):
@@ -83,25 +84,34 @@ class ReScoreConfig(dg.Config):
     operator: str = Field(description="Who wants it, for the record.")
     first_hour: str = Field(description="The first hour, ISO 8601 in UTC, like 2026-03-01T14:00.")
     hours: int = Field(default=1, ge=1, le=168, description="So many hours from there on.")
-    models: list[Detector] = Field(  # type: ignore[valid-type]
-        default=[Detector.statistical_baseline, Detector.isolation_forest], description="Which detectors score."
+    models: Models = Field(  # type: ignore[valid-type]
+        default=Models.hourly, description="Which detectors score: those of each hour, all four, or one."
     )
     devices: list[str] = Field(default=[], description="Only these devices are scored again. Empty: the whole fleet.")
     even_stale: bool = Field(default=False, description="Also the newest hour, though its features are too old.")
     alerts: bool = Field(default=True, description="Judge the hours again afterwards, and publish the board.")
 
 
+def _value(choice: Any) -> str | None:
+    return None if choice is None else str(choice.value)
+
+
 def _work(
-    context: dg.OpExecutionContext, lake: LakeResource, clock: ClockResource, config: AlertsConfig, change: str, **more: Any
-) -> None:  # fmt: skip
+    context: dg.OpExecutionContext,
+    lake: LakeResource,
+    clock: ClockResource,
+    config: AlertsConfig,
+    change: str,
+    **more: Any,
+) -> None:
     """Do it to the alerts the configuration means, and show them."""
     the_lake, now = lake.lake, clock.now
-    action = Action(change, config.operator, config.role.value, config.note or None, **more)  # type: ignore[attr-defined]
+    action = Action(change, config.operator, _value(config.role) or "operator", config.note or None, **more)
     board = read_board(the_lake)
     filters = Filters(
         sites=config.sites,
         devices=config.devices,
-        at_least=config.at_least and config.at_least.value,  # type: ignore[attr-defined]
+        at_least=_value(config.at_least),
         older_than=None if config.older_than_hours is None else timedelta(hours=config.older_than_hours),
     )
     chosen = filters != Filters()
@@ -139,7 +149,7 @@ def acknowledge(context: dg.OpExecutionContext, config: AlertsConfig, lake: Lake
 
 @dg.op(description="The alerts were true and are dealt with. Writes a label: the models learn from it.")
 def resolve(context: dg.OpExecutionContext, config: ResolveConfig, lake: LakeResource, clock: ClockResource) -> None:
-    found = config.found and config.found.value  # type: ignore[attr-defined]
+    found = _value(config.found)
     _work(context, lake, clock, config, "resolved", failed=config.failed, found=found)
 
 
@@ -155,7 +165,7 @@ def mute_one(context: dg.OpExecutionContext, config: MuteConfig, lake: LakeResou
     made, silenced = mute_alerts(
         lake.lake, made_by=config.operator, now=now, device_id=config.device, site_id=config.site, reason=config.reason,
         starts_at=starts_at, ends_at=starts_at + timedelta(hours=config.hours),
-        repeats=config.repeats.value,  # type: ignore[attr-defined]
+        repeats=_value(config.repeats) or "once",
         until=_moment(config.until) if config.until else None,
     )  # fmt: skip
     context.add_output_metadata(
@@ -171,19 +181,23 @@ def mute_one(context: dg.OpExecutionContext, config: MuteConfig, lake: LakeResou
 
 @dg.op(description="Score hours again and judge them again.", pool="model_scores")
 def score_again(
-    context: dg.OpExecutionContext, config: ReScoreConfig, lake: LakeResource, models: ModelsResource, clock: ClockResource
-) -> None:  # fmt: skip
+    context: dg.OpExecutionContext,
+    config: ReScoreConfig,
+    lake: LakeResource,
+    models: ModelsResource,
+    clock: ClockResource,
+) -> None:
     the_lake, registry, now = lake.lake, models.registry, clock.now
     rows: list[dict[str, Any]] = []
     hours = [floor_hour(_moment(config.first_hour)) + n * HOUR for n in range(config.hours)]
     for hour in hours:
-        for model in config.models:
+        for model in _SETS[_value(config.models) or "hourly"]:
             report = score_hour(
-                the_lake, registry, model.value, hour, now, config.devices or None, even_stale=config.even_stale
+                the_lake, registry, model, hour, now, config.devices or None, even_stale=config.even_stale
             )
-            rows.append({"hour": hour_key(hour), "model": model.value, "rows": report.rows, "flagged": report.flagged})
+            rows.append({"hour": hour_key(hour), "model": model, "rows": report.rows, "flagged": report.flagged})
             if not config.devices:
-                context.log_event(_told(model.value, hour, rows[-1] | {"operator": config.operator}))
+                context.log_event(_told(model, hour, rows[-1] | {"operator": config.operator}))
     changes: dict[str, int] = {}
     if config.alerts:
         alerting = Alerting(the_lake, registry)

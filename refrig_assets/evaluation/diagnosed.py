@@ -20,7 +20,7 @@ MODES_OF: Mapping[str, tuple[str, ...]] = {
     **_MODES_OF_OWN_NAME,
 }
 NO_FAULT = "no fault"
-_COLUMNS = ("fault", "is_machine_fault", "onset", "failure_time", "ended_at", "severity")
+_COLUMNS = ("fault", "is_machine_fault", "onset", "failure_time", "ended_at")
 
 
 def with_truth(alerts: pl.DataFrame, truth: pl.DataFrame) -> pl.DataFrame:
@@ -50,9 +50,12 @@ def figures(alerts: pl.DataFrame, truth: pl.DataFrame) -> dict[str, float | None
     machine, telemetry = on.filter("is_machine_fault"), on.filter(~pl.col("is_machine_fault"))
     named = on.filter(pl.col("failure_mode") != UNKNOWN)
     false = judged.filter(pl.col("fault").is_null())
+    # A fault that lasts, or one of a firmware, raises alert upon alert: each device's first speaks for itself.
+    first = on.sort("first_end", maintain_order=True).unique("device_id", keep="first", maintain_order=True)
     left = hours_left(alerts, truth)
     return {
         "diagnosed_right": _share(on["right"]),
+        "diagnosed_right_first_of_device": _share(first["right"]),
         "diagnosed_right_machine": _share(machine["right"]),
         "diagnosed_right_sensor_fault": _share(telemetry["right"]),
         "diagnosed_right_where_named": _share(named["right"]),

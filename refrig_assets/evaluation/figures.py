@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from refrig_assets.contracts import DEVICE_FEATURES, MODEL_SCORES
+from refrig_assets.contracts import DEVICE_ALERTS, DEVICE_FEATURES, MODEL_SCORES
 from refrig_assets.contracts.scoring import DAILY_HOUR, DETECTORS, HOURLY_DETECTORS, SCORED_WINDOW_MIN
-from refrig_assets.evaluation import judge
+from refrig_assets.evaluation import diagnosed, judge
 from refrig_assets.evaluation.judge import LEVEL, MEDIUM, Scored
+from refrig_assets.evaluation.raised import raised as raised_alerts
 from refrig_assets.lake import HOUR, Lake
 from refrig_assets.pipeline.fallback import RULES, Rule
 
@@ -38,6 +39,8 @@ class Evaluation:
     agreement: pl.DataFrame
     curves: dict[str, pl.DataFrame]
     false_by_cause: pl.DataFrame
+    diagnosed: pl.DataFrame
+    confusion: pl.DataFrame
     device_days: dict[str, float]
     notes: list[str] = field(default_factory=list)
 
@@ -52,13 +55,13 @@ class Evaluation:
 
 
 def evaluate(lake: Lake, truth: pl.DataFrame, start: datetime, end: datetime) -> Evaluation:
-    """Judge what is in the lake's model_scores from start to end."""
+    """Judge what the lake's alerts and model_scores tell from start to end."""
     scores = lake.table(MODEL_SCORES).scan(start, end).select(_COLUMNS).collect(engine="in-memory")
     champions = scores.filter((pl.col("deployment_role") == "champion") & pl.col("model_id").is_in(DETECTORS))
+    log = lake.table(DEVICE_ALERTS).read()
     scored = Scored(champions["device_id"].unique().sort(), truth, start, end)
     days = scored.device_days()
-    product = judge.hits(as_scheduled(champions))
-    raised = {name: judge.alerts(product, level) for name, level in LEVEL.items()}
+    raised = {name: raised_alerts(log, level) for name, level in LEVEL.items()}
     faults = judge.faults(raised["MEDIUM"], scored)
     curves = _curves(lake, scores, champions, scored)
     false = pl.DataFrame([_false_row(name, raised[name], scored, days) for name in LEVEL])
@@ -75,18 +78,14 @@ def evaluate(lake: Lake, truth: pl.DataFrame, start: datetime, end: datetime) ->
         **_of_faults(faults),
         "found_12h_by_chance": judge.by_chance(faults, scored, ours / max(sum(days.values()), 1e-9)),
         **baseline,
+        **diagnosed.figures(raised["MEDIUM"], truth),
     }  # fmt: skip
     return Evaluation(
         figures, faults, judge.summary(faults, ("fault",)), judge.by_kind(faults), false,
         _alone(champions, scored, days), agreement(champions), curves,
-        _false_by_cause(raised["MEDIUM"], product, scored), days, notes,
+        _false_by_cause(raised["MEDIUM"], scored), diagnosed.by_kind(raised["MEDIUM"], truth),
+        diagnosed.confusion(raised["MEDIUM"], truth), days, notes,
     )  # fmt: skip
-
-
-def as_scheduled(champions: pl.DataFrame) -> pl.DataFrame:
-    """The scores the product gives: the daily models only of the hour before their run."""
-    daily = ~pl.col("model_id").is_in(HOURLY_DETECTORS)
-    return champions.filter(~daily | ((pl.col("window_start").dt.hour() + 1) % 24 == DAILY_HOUR))
 
 
 def _of_faults(faults: pl.DataFrame) -> dict[str, float | None]:
@@ -124,12 +123,10 @@ def _false_row(name: str, raised: pl.DataFrame, scored: Scored, days: dict[str, 
     return {"at_least": name, "false": sum(counts.values()), "per_1000": judge.per_1000_days(counts, days), **rates}
 
 
-def _false_by_cause(raised: pl.DataFrame, product: pl.DataFrame, scored: Scored) -> pl.DataFrame:
+def _false_by_cause(raised: pl.DataFrame, scored: Scored) -> pl.DataFrame:
     """What stood on the devices that gave false alerts, and what the alerts named first."""
     false = judge.attributed(raised, scored).filter("false")
-    first = pl.col("top_contributors").list.first().alias("first_contributor")
-    named = product.select("device_id", pl.col("window_end").alias("first_end"), first)
-    told = false.join(named, on=["device_id", "first_end"], how="left")
+    told = false.with_columns(pl.col("top_contributors").list.first().alias("first_contributor"))
     when = (
         pl.when(pl.col("first_end") <= pl.col("onset"))
         .then(pl.lit(", before it began"))
@@ -199,13 +196,20 @@ def _curves(lake: Lake, scores: pl.DataFrame, champions: pl.DataFrame, scored: S
     highest = hourly.group_by("device_id", "window_end").agg(pl.col("anomaly_score").max().alias("value"))
     evidence[PRODUCT_CURVE] = highest
     limits = scores.filter(pl.col("model_id") == "threshold_baseline").select("device_id", "window_end", value)
-    evidence[LIMITS_CURVE] = limits
-    evidence[RULES_CURVE] = rules_evidence(lake, scored.start, scored.end)
+    evidence[LIMITS_CURVE] = twice(limits)
+    evidence[RULES_CURVE] = twice(rules_evidence(lake, scored.start, scored.end))
     return {
         name: judge.sweep(rows, scored, judge.limits_for(rows, scored))
         for name, rows in evidence.items()
         if rows.height
     }
+
+
+def twice(evidence: pl.DataFrame) -> pl.DataFrame:
+    """What two windows in a row have in common: rules are asked for as much as alerts are."""
+    ordered = evidence.sort("device_id", "window_end")
+    both = pl.min_horizontal("value", pl.col("value").shift(1).over("device_id").fill_null(float("-inf")))
+    return ordered.with_columns(both.alias("value")).filter(pl.col("value").is_finite())
 
 
 def rules_evidence(lake: Lake, start: datetime, end: datetime) -> pl.DataFrame:

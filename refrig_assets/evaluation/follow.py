@@ -1,4 +1,4 @@
-"""What follows an hour's features in an evaluation: trends, the training when it is time, scores. One hour a call.
+"""What follows an hour's features in an evaluation: trends, training when it is time, scores, alerts. An hour a call.
 
 Runs in a process of its own; everything it needs lies in the lake and the model registry.
 """
@@ -11,6 +11,7 @@ from refrig_assets.contracts.scoring import DAILY_HOUR, DETECTORS, HOURLY_DETECT
 from refrig_assets.evaluation.plan import SCORED_AFTER, EvaluationSpec
 from refrig_assets.lake import HOUR, Lake
 from refrig_assets.models.registry import Registry
+from refrig_assets.pipeline.alerting import Alerting
 from refrig_assets.pipeline.baselines import write_baselines
 from refrig_assets.pipeline.fallback import score_by_limits
 from refrig_assets.pipeline.scoring import score_hour
@@ -34,6 +35,7 @@ class Follower:
     def __init__(self, home: Path, spec: EvaluationSpec) -> None:
         self.spec, self.lake = spec, Lake(lake_uri(home))
         self.registry = Registry(f"sqlite:///{home / 'models' / 'mlflow.db'}")
+        self._alerting = Alerting(self.lake, self.registry)
         # Each hour's windows are read when the trends are asked for the next: they are made by then.
         self._trends: Iterator[TrendReport] = trend_hours(self.lake, spec.hours, spec.end + SCORED_AFTER)
 
@@ -65,11 +67,13 @@ class Follower:
     def _score(self, hour: datetime, watch: Stopwatch) -> None:
         now = hour + HOUR + SCORED_AFTER
         daily = (hour.hour + 1) % 24 == DAILY_HOUR
-        for model_id in DETECTORS if daily or self.spec.all_hourly else HOURLY_DETECTORS:
+        for model_id in DETECTORS if daily else HOURLY_DETECTORS:
             score_hour(self.lake, self.registry, model_id, hour, now)
             watch.lap(f"score {model_id}")
         score_by_limits(self.lake, hour, now)
         watch.lap("score threshold_baseline")
+        self._alerting.hour(hour, now)
+        watch.lap("alerts")
 
 
 _followers: dict[Path, Follower] = {}

@@ -43,8 +43,6 @@ class EvaluationSpec:
     telemetry_share: float = 0.05
     firmware: bool = True
     training_rows: int = 500_000
-    all_hourly: bool = True
-    """the daily models score every hour, too: to compare models, not counted as the product's"""
     start: datetime = START
 
     def __post_init__(self) -> None:
@@ -116,6 +114,4 @@ def _onsets(fleet: Fleet, spec: EvaluationSpec, kind: I64, device: I64, nth: I64
 
 def quick_spec() -> EvaluationSpec:
     """A first look: few devices that report every five minutes, few days, many faults."""
-    return EvaluationSpec(
-        devices=200, days=4, train_days=3, interval_s=300, gradual_share=0.3, training_rows=20_000, all_hourly=False
-    )
+    return EvaluationSpec(devices=200, days=4, train_days=3, interval_s=300, gradual_share=0.3, training_rows=20_000)

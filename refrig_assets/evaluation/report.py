@@ -37,6 +37,8 @@ def tables(evaluation: Evaluation) -> dict[str, pl.DataFrame]:
         "models_alone": evaluation.alone,
         "agreement": evaluation.agreement,
         "false_by_cause": evaluation.false_by_cause.head(15),
+        "diagnosed": evaluation.diagnosed,
+        "confusion": evaluation.confusion,
     }
 
 
@@ -87,13 +89,16 @@ _PICTURES = {
 }
 
 
+_CONFUSION = "detection-diagnosed.png"
+
+
 def page(evaluation: Evaluation, of: str) -> str:
     """Bars, tables and pictures as one Markdown page, to be kept beside the pictures; `of` says what was run."""
     bars = [
         f"| {n} | {value} | {asked} | {'yes' if holds else 'no'} |" for n, value, asked, holds in bar_lines(evaluation)
     ]
     parts = ["# Evaluation", of, "\n".join(["| bar | value | promised | holds |", "|---|---|---|---|", *bars])]
-    parts += [f"![{says}]({name})" for name, says in _PICTURES.items()]
+    parts += [f"![{says}]({name})" for name, says in [*_PICTURES.items(), (_CONFUSION, "What was said of which fault")]]
     for name, frame in tables(evaluation).items():
         parts += [f"## {name.replace('_', ' ').capitalize()}", markdown(frame)]
     figures = [f"| {n} | {'–' if v is None else f'{v:.4g}'} |" for n, v in evaluation.figures.items()]
@@ -112,7 +117,7 @@ def plots(evaluation: Evaluation, out: Path) -> list[Path]:
         draw(figure.subplots(), evaluation)
         figure.savefig(out / name, dpi=110)
         paths.append(out / name)
-    return paths
+    return [*paths, draw_confusion(evaluation.confusion, out / _CONFUSION)]
 
 
 def _draw_found(axes: "Axes", evaluation: Evaluation) -> None:

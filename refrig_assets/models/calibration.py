@@ -57,7 +57,7 @@ class Calibration:
             knots, shares = knots[:1], shares[:1]
         beyond = kept[kept > knots[-1]] - knots[-1]
         scale, shape = _pareto(beyond, spread=float(knots[-1] - np.median(kept)))
-        if _gathered(unit, kept > knots[-1]):
+        if len(beyond) and _gathered(unit, kept > knots[-1]):
             scale, shape = min(scale, _length_of_approach(kept, tail_from)), _LIGHTEST
         return cls(knots, -np.log10(1 - shares), scale, shape)
 

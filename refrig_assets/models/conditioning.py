@@ -40,6 +40,10 @@ class Table:
     cohort: I64
     time_us: I64 | None
 
+    @property
+    def missing(self) -> Bools:
+        return np.isnan(self.columns)
+
     def take(self, rows: Bools | I64) -> "Table":
         time = None if self.time_us is None else self.time_us[rows]
         return Table(self.columns[rows], self.context[rows], self.device[rows], self.cohort[rows], time)
@@ -113,17 +117,18 @@ class Conditioner:
         return self.residuals_of(self.table(rows))
 
     def residuals_of(self, table: Table) -> F32:
+        return self._deviations_of(table)[1]
+
+    def deviations(self, rows: pl.DataFrame) -> tuple[F64, F32]:
+        """Row × column: how far from what is expected, in the column's own unit (NaN: no value), and as residuals."""
+        return self._deviations_of(self.table(rows))
+
+    def _deviations_of(self, table: Table) -> tuple[F64, F32]:
         turns = self.basis.rows(table.context, table.time_us)
         away = self._left(table, turns)
         away -= self.normals.expected(table.device, table.cohort)
         z = self.normals.standardise(away, table.device, table.cohort)
-        return self._calmed(z, turns, table.cohort)
-
-    def deviations(self, rows: pl.DataFrame) -> tuple[F64, F32]:
-        """Row × column: how far from what is expected, in the column's own unit (NaN: no value), and as residuals."""
-        table = self.table(rows)
-        away = self._left(table) - self.normals.expected(table.device, table.cohort)
-        return away, self.residuals_of(table)
+        return away, self._calmed(z, turns, table.cohort)
 
     def _calmed(self, z: F32, turns: F64, cohort: I64) -> F32:
         """Less is made of a deviation under conditions in which all machines stray: a defrost, an open door."""

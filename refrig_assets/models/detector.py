@@ -11,17 +11,20 @@ import polars as pl
 from refrig_assets.models.base import DEFAULT_THRESHOLD, F32, F64, I64, Bools, ModelInfo, Names, Residuals, Roles
 from refrig_assets.models.blocks import last_part, turns
 from refrig_assets.models.calibration import PROMISED, Calibration, healthy
-from refrig_assets.models.conditioning import Conditioner
+from refrig_assets.models.conditioning import Conditioner, Table
 from refrig_assets.models.core import Core
 from refrig_assets.models.drift import wandered
+from refrig_assets.models.imputation import Imputation
 from refrig_assets.models.judge import Judge
 
 Reasons = Literal["flagged", "all", "none"]
 TOP = 5
+_TINY = 1e-12
 _VALIDATION_SHARE = 0.3
 _FEWEST_TO_SPLIT = 4000
 SHARED_SETTINGS: Mapping[str, Any] = {
     "families": None,  # {sensor: its columns}: one of them alone is doubted
+    "together": None,  # lists of columns that stay unknown where all of the list are
     "flag_rate": None,  # share of held-out rows to flag; without it the threshold is the default
     "allowance": 0.0,  # how much farther than held-out rows those of later weeks may stray in health
 }
@@ -32,9 +35,12 @@ class Model(ABC):
 
     core_type: ClassVar[type[Core]]
 
-    def __init__(self, info: ModelInfo, conditioner: Conditioner, judge: Judge, scale: Calibration) -> None:
+    def __init__(
+        self, info: ModelInfo, conditioner: Conditioner, imputation: Imputation, judge: Judge, scale: Calibration
+    ) -> None:
         self.info = info
         self.conditioner = conditioner
+        self.imputation = imputation
         self.judge = judge
         self.scale = scale
 
@@ -65,10 +71,13 @@ class Model(ABC):
         unit = _units(table.device, block)
         sound = healthy(np.sqrt((z.astype(np.float64) ** 2).mean(axis=1)), unit)
         by_index = _by_index(chosen, roles)
+        imputation = Imputation.fit(z[sound], table.missing[sound], by_index["together"])
+        z = imputation.filled(z, table.missing)
         judge = Judge.fit(cls.core_type, z, table.cohort, unit, sound, roles, by_index, seed)
         if validation is not None and validation.height:
             later = conditioner.table(validation)
             z_later = wandered(conditioner.residuals_of(later), conditioner.wander, seed + 1)
+            z_later = imputation.filled(z_later, later.missing)
             z_later = z_later * np.float32(1 + float(chosen["allowance"]))
             held_out = _units(later.device, np.zeros(len(z_later), dtype=np.int64))
             judge = judge.compared(z_later, later.cohort, held_out)
@@ -91,18 +100,18 @@ class Model(ABC):
             settings=chosen,
             trained=_trained(rows, validation, roles, sound, scores, threshold),
         )
-        return cls(info, conditioner, judge, scale)
+        return cls(info, conditioner, imputation, judge, scale)
 
     def score(self, rows: pl.DataFrame, *, reasons: Reasons = "flagged") -> pl.DataFrame:
         """One row a row, in their order; see the contract of model scores. Null where a row holds nothing to judge."""
         table = self.conditioner.table(rows)
-        z = self.conditioner.residuals_of(table)
+        z = self._told(table)
         scores = self.scale.score(self.judge.raw(z, table.cohort))
         if np.isnan(scores).any():
             raise ValueError(f"{self.info.model_id} gave NaN for {int(np.isnan(scores).sum()):,} of {len(z):,} rows")
-        judged = np.asarray(np.isfinite(table.columns).any(axis=1), dtype=np.bool_)
+        judged = np.asarray(~table.missing.all(axis=1), dtype=np.bool_)
         flags = np.logical_and(scores > self.info.threshold, judged)
-        names, sizes = self._reasons(z, table.cohort, _wanted(reasons, flags, judged))
+        names, sizes = self._reasons(z, table, _wanted(reasons, flags, judged))
         granularity = np.full(len(z), self.info.granularity)
         if self.info.granularity == "device":
             granularity = np.where(table.device >= 0, "device", np.where(table.cohort >= 0, "cohort", "fleet"))
@@ -133,14 +142,19 @@ class Model(ABC):
     def raw(self, rows: pl.DataFrame) -> F64:
         """The oddity before calibration: finer than the score among rows that are all usual."""
         table = self.conditioner.table(rows)
-        return self.judge.raw(self.conditioner.residuals_of(table), table.cohort)
+        return self.judge.raw(self._told(table), table.cohort)
 
-    def _reasons(self, z: F32, cohort: I64, wanted: Bools) -> tuple[pl.Series, pl.Series]:
+    def _told(self, table: Table) -> F32:
+        return self.imputation.filled(self.conditioner.residuals_of(table), table.missing)
+
+    def _reasons(self, z: F32, table: Table, wanted: Bools) -> tuple[pl.Series, pl.Series]:
         names: list[list[str] | None] = [None] * len(z)
         sizes: list[list[float] | None] = [None] * len(z)
         at = np.flatnonzero(wanted)
         if len(at):
-            parts = self.judge.core.contributions(z[at], cohort[at])
+            # What was not measured is no reason, whatever the others let one expect of it.
+            parts = np.where(table.missing[at], 0.0, self.judge.core.contributions(z[at], table.cohort[at]))
+            parts /= np.maximum(np.abs(parts).sum(axis=1, keepdims=True), _TINY)
             order = np.argsort(-np.abs(parts), axis=1, kind="stable")[:, :TOP]
             columns = np.array(self.info.roles.features, dtype=object)
             top = np.round(np.take_along_axis(parts, order, axis=1), 4)
@@ -154,6 +168,7 @@ class Model(ABC):
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         parts: dict[str, Mapping[str, npt.NDArray[Any]]] = {
             "conditioner": self.conditioner.arrays(),
+            "imputation": self.imputation.arrays(),
             "core": self.judge.core.arrays(),
             "scale": self.scale.arrays(),
             **self.judge.arrays(),
@@ -168,6 +183,7 @@ class Model(ABC):
         return cls(
             info,
             Conditioner.restore(info.roles, part("conditioner")),
+            Imputation.restore(part("imputation")),
             Judge.restore(cls.core_type.restore(part("core"), info.settings), part),
             Calibration.restore(part("scale")),
         )
@@ -203,7 +219,10 @@ def _units(device: I64, block: I64) -> I64:
 def _by_index(settings: Mapping[str, Any], roles: Roles) -> dict[str, Any]:
     """Columns in groups and directions of faults by their places rather than names."""
     place = {c: i for i, c in enumerate(roles.features)}
-    groups = [[place[c] for c in group if c in place] for group in settings.get("groups") or []]
+
+    def grouped(name: str) -> list[list[int]]:
+        found = [[place[c] for c in group if c in place] for group in settings.get(name) or []]
+        return [g for g in found if g]
 
     def placed(faults: Mapping[str, Mapping[str, float]] | None) -> dict[str, dict[int, float]]:
         return {
@@ -213,7 +232,8 @@ def _by_index(settings: Mapping[str, Any], roles: Roles) -> dict[str, Any]:
 
     return {
         **settings,
-        "groups": [g for g in groups if g] or None,
+        "groups": grouped("groups") or None,
+        "together": grouped("together"),
         "faults": placed(settings.get("faults")),
         "coming": placed(settings.get("coming")),
     }

@@ -73,7 +73,7 @@ def _roles(features: tuple[str, ...], context: tuple[str, ...] = _LEVEL_CONTEXT)
 
 VIEWS: Mapping[str, Roles] = {
     "statistical_baseline": _roles((*NOW_MEANS, *SHORT_TRENDS, *CHANGES), CONTEXT),
-    "isolation_forest": _roles((*NOW_ALL, *SHORT_TRENDS)),
+    "isolation_forest": _roles((*NOW_MEANS, *SHORT_TRENDS)),
     "autoencoder": _roles(SHORT_TRENDS),
     "dbscan_cohort": _roles(SHORT_TRENDS),
 }
@@ -86,6 +86,7 @@ _OWN_SETTINGS: Mapping[str, Mapping[str, Any]] = {
         },
         "coming": {fault: {change_name(c): sign for c, sign in signs.items()} for fault, signs in FAULT_SIGNS.items()},
         "unknown_discount": 1.0,
+        "together": [CHANGES],
     },
     # Both look at narrow directions, in which machines stray farther with every week since the training.
     "autoencoder": {"allowance": 0.2},

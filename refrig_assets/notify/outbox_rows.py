@@ -31,10 +31,11 @@ def put(rows: sqlite3.Connection, matter: Matter, deliveries: Sequence[Addressed
         rows.execute("INSERT OR IGNORE INTO matters VALUES (?, ?)", (matter.matter_id, as_json(asdict(matter))))
     for one in deliveries:
         delivery = one.delivery
-        rows.execute(  # what the channel was going to be told of the subject is said better now
-            "UPDATE deliveries SET state = 'withdrawn' WHERE subject = ? AND channel = ? AND state = 'waiting'",
-            (matter.subject, delivery.channel),
-        )
+        if matter.about.kind == "device_alert":  # what the channel was going to be told of it is said better now
+            rows.execute(
+                "UPDATE deliveries SET state = 'withdrawn' WHERE subject = ? AND channel = ? AND state = 'waiting'",
+                (matter.subject, delivery.channel),
+            )
         recipient = as_json(dict(sorted(one.recipient.items())))
         rows.execute(
             "INSERT INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting', NULL) ON CONFLICT DO UPDATE SET "

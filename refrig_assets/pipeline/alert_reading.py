@@ -29,8 +29,10 @@ def read_board(lake: Lake, *, alerts: Collection[str] | None = None, ordered: bo
         return _some(current_board(lake), alerts)
     published = _some(board.scan(version=opened.version()), alerts).collect(engine="in-memory")
     if upto < now:
+        whole = published if alerts is None else board.scan(version=opened.version())
+        links = whole.lazy().select("alert_id", "suppressed_by").collect(engine="in-memory")
         try:
-            fresh = _some(_since(lake, upto, now, published), alerts)
+            fresh = _some(_since(lake, upto, now, links), alerts)
         except OUTSIDE_ERRORS:  # that version's files are known no more
             return _some(current_board(lake), alerts)
         kept = ~pl.col("alert_id").is_in(fresh["alert_id"].implode())
@@ -42,18 +44,22 @@ def _some(board: _Frame, alerts: Collection[str] | None) -> _Frame:
     return board if alerts is None else board.filter(pl.col("alert_id").is_in(list(alerts)))
 
 
-def _since(lake: Lake, upto: int, now: int, published: pl.DataFrame) -> pl.DataFrame:
-    """The alerts that the log speaks of since a version of it, as the whole log tells of them."""
+def _since(lake: Lake, upto: int, now: int, links: pl.DataFrame) -> pl.DataFrame:
+    """The alerts that the log speaks of since a version of it, as the whole log tells of them.
+
+    An alert was last seen when its repetitions were: with an alert that changed, the one is told again which it repeats
+    or repeated (`links`: alert_id, suppressed_by as published), and for that all its repetitions are looked at.
+    """
     log = lake.table(DEVICE_ALERTS)
     old, files = {f.path for f in log.files(upto)}, log.files(now)
     added = log.scan_files([f for f in files if f.path not in old]).select("alert_id", "suppressed_by")
     rows = added.collect(engine="in-memory")
-    touched = pl.concat([rows["alert_id"], rows["suppressed_by"].drop_nulls()]).unique()
-    fresh = fold(log.scan_files(files).filter(pl.col("alert_id").is_in(touched.implode())).collect(engine="in-memory"))
-    # An alert was last seen when its repetitions were, and not all of those were folded again.
-    before = published.select("alert_id", before="last_seen_at")
-    seen = fresh.join(before, on="alert_id", how="left", maintain_order="left")
-    return seen.with_columns(last_seen_at=pl.max_horizontal("last_seen_at", "before")).drop("before")
+    repeated = links.filter(pl.col("alert_id").is_in(rows["alert_id"].implode()))["suppressed_by"]
+    touched = pl.concat([rows["alert_id"], rows["suppressed_by"], repeated]).drop_nulls().unique()
+    beside = links.filter(pl.col("suppressed_by").is_in(touched.implode()))["alert_id"]
+    wanted = pl.concat([touched, beside]).unique()
+    found = log.scan_files(files).filter(pl.col("alert_id").is_in(wanted.implode())).collect(engine="in-memory")
+    return fold(found).filter(pl.col("alert_id").is_in(touched.implode()))
 
 
 def history(lake: Lake, alerts: Collection[str], version: int | None = None) -> pl.DataFrame:

@@ -13,7 +13,6 @@ import polars as pl
 from refrig_assets.alerting.standing import is_closed
 from refrig_assets.alerting.summary import board_at, by_site, called, most_urgent, predicted, standing
 from refrig_assets.contracts import (
-    DEAD_LETTER,
     DEVICE_HOURS,
     DEVICE_REGISTRY,
     MODEL_SCORES,
@@ -28,14 +27,13 @@ from refrig_assets.pipeline.alert_log import read_log
 from refrig_assets.pipeline.hours import read_accounts
 from refrig_assets.pipeline.model_status import ModelsStatus, models_status
 from refrig_assets.pipeline.quality import active_devices
+from refrig_assets.pipeline.status import dead_letters
 from refrig_assets.pipeline.stream_reports import last_stream_commit, read_heartbeat, stream_home
 
 DAY = timedelta(days=1)
 TOP = 10
 # How the stream does is known of now only.
 _LIVE = timedelta(hours=2)
-# The reason of a dead letter, without its particulars.
-_REASON = pl.col("reason").str.replace(r"(:? line \d+ column .*| at byte \d+|: .*)$", "")
 
 
 @dataclass(frozen=True)
@@ -170,10 +168,8 @@ def _quality(lake: Lake, hour: datetime, end: datetime) -> Quality:
         (pl.col("table") == CLEAN_READINGS.name) & pl.col("other_hour").is_null()
     )
     counts = dict(told.select("account", "rows").iter_rows())
-    dead = lake.table(DEAD_LETTER).scan(hour, end).group_by(_REASON).agg(pl.len()).collect()
-    worst = dead.sort(["len", "reason"], descending=[True, False]).head(8)
     raw = sum(f.rows for f in lake.table(RAW_READINGS).files(start=hour, end=end) if f.lies_within(hour, end))
-    return Quality(int(counts.get("raw", raw)), counts.get("clean"), counts, dict(worst.iter_rows()))
+    return Quality(int(counts.get("raw", raw)), counts.get("clean"), counts, dead_letters(lake, hour, end))
 
 
 def _flagged(lake: Lake, hour: datetime, end: datetime) -> pl.DataFrame:

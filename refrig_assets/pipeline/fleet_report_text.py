@@ -140,7 +140,9 @@ def _data(report: FleetReport) -> str:
         told = ", ".join(f"{n:,} {plain(f.lower())}" for f, n in flags.items() if n)
         lines.append(f"- Flags: {told or 'none'}")
     share = f" ({dead / (quality.raw + dead):.3%})" if dead else ""
-    lines.append(f"- Dead letters: {dead:,}{share}" + "".join(f"\n  - {n:,} {why}" for why, n in quality.dead.items()))
+    lines.append(
+        f"- Dead letters: {dead:,}{share}" + "".join(f"\n  - {n:,} {literal(why)}" for why, n in quality.dead.items())
+    )
     return "\n".join(lines)
 
 
@@ -198,4 +200,9 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:,.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|").replace("\n", " ")
+    return f"{value:,}" if isinstance(value, int) else literal(str(value)).replace("|", "\\|").replace("\n", " ")
+
+
+def literal(text: str) -> str:
+    """Text that somebody else wrote, so that none of it is taken for a tag."""
+    return text.replace("&", "&amp;").replace("<", "&lt;")

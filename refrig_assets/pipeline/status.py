@@ -86,7 +86,7 @@ def lake_status(lake: Lake, now: datetime, landing: Path | None = None, state_di
     if missing:
         return LakeStatus(lake.uri, now, tables, missing=missing)
     return LakeStatus(
-        lake.uri, now, tables, _waiting(lake, landing, now), [], _dead_letters(lake, now - DAY, now + HOUR),
+        lake.uri, now, tables, _waiting(lake, landing, now), [], dead_letters(lake, now - DAY, now + HOUR),
         _stream(lake, state_dir, now),
     )  # fmt: skip
 
@@ -146,7 +146,7 @@ def newest_moment(contract: Contract, files: list[TableFile]) -> datetime | None
     return last
 
 
-def _dead_letters(lake: Lake, start: datetime, end: datetime) -> dict[str, int]:
+def dead_letters(lake: Lake, start: datetime, end: datetime) -> dict[str, int]:
     """Dead letters of a time, by reason without its particulars, most frequent first."""
     kind = pl.col("reason").str.replace(r"(:? line \d+ column .*| at byte \d+|: .*)$", "")
     counts = lake.table(DEAD_LETTER).scan(start, end).group_by(kind).agg(pl.len()).collect()

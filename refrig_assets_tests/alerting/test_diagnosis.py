@@ -207,6 +207,11 @@ def test_no_window_no_diagnosis() -> None:
 def test_constant_columns_are_not_all_stuck_sensors_of_a_healthy_machine() -> None:
     """Dry air at the end of the hygrometer's range stands still, and is no fault."""
     assert one(Window(recent={"humidity_mean": 100.0, "humidity_std": 0.0}))["failure_mode"] == "unknown"
+    calm = seen_of(Window(stuck=["humidity"]))
+    recent = calm.recent.with_columns(
+        pl.when(pl.int_range(pl.len()) < 8).then(pl.lit(8.0)).otherwise("humidity_mean").alias("humidity_mean")
+    )
+    assert diagnosed(replace(calm, recent=recent), SIGNS)["failure_mode"].to_list() == ["unknown"], "four calm hours"
     frozen = {name: 5.0 if name.endswith("_mean") else 0.0 for name in RECENT_VALUES}
     assert one(Window(recent=frozen))["failure_mode"] == "sensor_fault"
 

@@ -102,6 +102,16 @@ def test_another_first_contributor_is_another_failure_unless_the_diagnosis_is_th
     assert Night(list(windows), {"dev-1": ("refrigerant_leak", 0.9)}).judge_all(2).told.height == 1
 
 
+def test_a_machine_known_to_fail_that_stands_still_is_the_same_story_and_worse() -> None:
+    night = Night(quarters(15, 60, "MEDIUM"), {"dev-1": ("condenser_fouling", 0.9)})
+    night.judge(0)
+    night.windows += quarters(75, 120, "CRITICAL", contributor="current_compressor_mean")
+    night.diagnoses = {"dev-1": ("power_loss", 0.9)}
+    night.judge(1)
+    row = only(night.told)
+    assert (row["severity"], row["failure_mode"]) == ("CRITICAL", "condenser_fouling")
+
+
 def test_statistics_of_one_sensor_are_one_failure() -> None:
     windows = [*quarters(15, 60, "MEDIUM"), *quarters(75, 120, "MEDIUM", contributor="superheat_mean_6h")]
     assert Night(windows).judge_all(2).told.height == 1

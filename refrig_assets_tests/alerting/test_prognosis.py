@@ -35,7 +35,7 @@ def left(mode: str, window: Window) -> dict[str, object]:
     [
         ("refrigerant_leak", "superheat_mean", 1, 9.0),
         ("condenser_fouling", "temp_condenser_mean", 1, 12.0),
-        ("evaporator_icing", "temp_evaporator_mean", -1, 5.5),
+        ("evaporator_icing", "temp_evaporator_mean", -1, 4.5),
         ("bearing_wear", "vibration_compressor_mean", 1, 2.5 * ordinary("vibration_compressor_mean")),
     ],
 )

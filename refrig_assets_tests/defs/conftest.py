@@ -11,7 +11,7 @@ import pytest
 
 from refrig_assets.definitions import defs
 from refrig_assets.defs.launch import run_job
-from refrig_assets.defs.resources import ClockResource, FilesResource, LakeResource
+from refrig_assets.defs.resources import ClockResource, FilesResource, LakeResource, ModelsResource
 from refrig_assets.lake import Lake
 from refrig_assets.simulator import FleetSpec, Mess, make_fleet, plan_faults, write_landing
 
@@ -42,8 +42,12 @@ class Plant:
         return {
             "lake": LakeResource(uri=self.lake.uri),
             "files": FilesResource(
-                landing_dir=str(self.landing), registry_file=str(self.root / "registry.parquet"), settle_seconds=0
+                landing_dir=str(self.landing),
+                registry_file=str(self.root / "registry.parquet"),
+                reports_dir=str(self.root / "reports"),
+                settle_seconds=0,
             ),
+            "models": ModelsResource(uri=f"sqlite:///{self.root / 'models' / 'mlflow.db'}"),
             "clock": ClockResource(fixed=self.now.isoformat()),
         }
 

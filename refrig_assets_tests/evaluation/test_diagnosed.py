@@ -62,6 +62,7 @@ def test_figures_are_shares_of_alerts_on_faults() -> None:
     )  # fmt: skip
     found = diagnosed.figures(told, TRUTH)
     assert found["diagnosed_right"] == pytest.approx(2 / 4)
+    assert found["diagnosed_right_first_of_device"] == 1.0
     assert found["diagnosed_right_machine"] == pytest.approx(1 / 3)
     assert found["diagnosed_right_sensor_fault"] == 1.0
     assert found["diagnosed_right_where_named"] == pytest.approx(2 / 3)

@@ -18,14 +18,14 @@ from refrig_assets.evaluation.plan import EvaluationSpec, evaluation_plan
 from refrig_assets.evaluation.report import bar_lines, document, markdown, page, plots, tables
 from refrig_assets.evaluation.run import Run, repairs, run
 
-SPEC = EvaluationSpec(devices=40, days=41 / 24, train_days=38 / 24, interval_s=300, gradual_share=0.5, acute_share=0.0)
+SPEC = EvaluationSpec(devices=40, days=53 / 24, train_days=50 / 24, interval_s=300, gradual_share=0.5, acute_share=0.0)
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Run:
     told: list[tuple[int, int]] = []
     found = run(SPEC, tmp_path_factory.mktemp("evaluation"), lambda number, of: told.append((number, of)))
-    assert told == [(n, 41) for n in range(1, 42)]
+    assert told == [(n, 53) for n in range(1, 54)]
     return found
 
 
@@ -56,7 +56,7 @@ def test_the_figures_have_their_stable_names_and_the_document_is_json(judged: Ev
 
 def test_plots_are_drawn(done: Run, judged: Evaluation, tmp_path: Path) -> None:
     drawn = plots(judged, tmp_path / "images")
-    assert len(drawn) == 4
+    assert len(drawn) == 5
     assert all(path.stat().st_size > 5000 for path in drawn)
     assert all(f"]({path.name})" in page(judged, done.says) for path in drawn)
 

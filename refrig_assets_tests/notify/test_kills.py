@@ -16,7 +16,7 @@ from refrig_assets_tests.notify.makers import Plant
 from refrig_assets_tests.notify.receivers import Hook, MailServer
 from refrig_assets_tests.notify.run_notifier import start
 
-KILLS, ALERTS_A_KILL = 20, 6
+KILLS, ALERTS_A_KILL = 16, 6
 
 
 @pytest.mark.slow
