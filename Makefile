@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $(READY)
 
-demo: $(READY) ## a fleet with history, made through Dagster, then the UI (ARGS=--once ends with a summary)
+demo: $(READY) ## a fleet with three weeks of history: models, alerts, live stream, the UI (ARGS=--once ends with a summary)
 	$(BIN)/refrig demo $(ARGS)
 
 test: lint ## lint, types, and every test
@@ -38,6 +38,7 @@ bench: $(READY) ## the benchmarks, at full size (ARGS=--quick for a first look)
 	$(BIN)/python -m benchmarks.batch $(ARGS)
 	$(BIN)/python -m benchmarks.stream $(ARGS)
 	$(BIN)/python -m benchmarks.scoring $(ARGS)
+	$(BIN)/python -m benchmarks.board $(ARGS)
 
 soak: $(READY) ## a simulated week of 100,000 devices through the stream: does its memory stay flat (ARGS=--devices=20000)
 	$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -56,7 +56,9 @@ def mail_receiver() -> Iterator[tuple[int, Received]]:
 
     class Keep:
         async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
-            lines = bytes(envelope.content or b"").split(b"\r\n\r\n")[0].split(b"\r\n")
+            content = envelope.content
+            assert isinstance(content, bytes)
+            lines = content.split(b"\r\n\r\n")[0].split(b"\r\n")
             (found,) = [line for line in lines if line.startswith(b"X-Refrig-Notice: ")]
             received.take(found.partition(b": ")[2].decode())
             return "250 kept"

@@ -1,7 +1,8 @@
-"""The measured pieces of the scoring benchmark, each run in a process of its own: make the lake, train, score."""
+"""The measured pieces of the scoring benchmark, each a process of its own: make the lake, train, score, alert."""
 
 import argparse
 import json
+import shutil
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,6 +11,7 @@ from typing import Any
 
 from benchmarks.measure import own_peak_bytes
 from benchmarks.scoring_fleet import SCORED, make_lake
+from refrig_assets.contracts import DEVICE_ALERTS
 from refrig_assets.contracts.scoring import DETECTORS, HOURLY_DETECTORS
 from refrig_assets.lake import HOUR, Lake
 
@@ -66,10 +68,25 @@ def _score(home: Path, models: tuple[str, ...], *, first_window: bool) -> dict[s
     return {**found, "seconds": time.perf_counter() - began, "cpu_s": time.process_time() - cpu}
 
 
+def alerts(home: Path) -> dict[str, Any]:
+    """The hour's alerts, diagnoses and all, into a log that holds none yet."""
+    from refrig_assets.pipeline.alerting import alert_hour
+
+    lake, registry = Lake(str(home / "lake")), _registry(home)
+    shutil.rmtree(home / "lake" / DEVICE_ALERTS.name)
+    lake.create()
+    began, cpu = time.perf_counter(), time.process_time()
+    report = alert_hour(lake, registry, SCORED, NOW)
+    found = {"seconds": time.perf_counter() - began, "cpu_s": time.process_time() - cpu}
+    told = {"hits": report.hits, "diagnosed": report.diagnosed, "written": report.written}
+    return {**found, **told, "stages": report.seconds}
+
+
 STAGES: dict[str, Callable[[Path, list[str]], dict[str, Any]]] = {
     "simulate": lambda home, extra: simulate(home, *(int(e) for e in extra)),
     "train": lambda home, extra: train(home, extra[0]),
     "hourly": lambda home, _: hourly(home),
+    "alerts": lambda home, _: alerts(home),
     "all_four": lambda home, _: all_four(home),
 }
 

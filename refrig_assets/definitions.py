@@ -14,6 +14,7 @@ from refrig_assets.defs.incidents import incidents, work_orders
 from refrig_assets.defs.ingestion import raw_sensor_readings
 from refrig_assets.defs.jobs import jobs
 from refrig_assets.defs.maintenance import maintenance_events, maintenance_job
+from refrig_assets.defs.notify import notifications
 from refrig_assets.defs.operators import operator_jobs
 from refrig_assets.defs.quality import data_quality_daily
 from refrig_assets.defs.reference import device_registry
@@ -47,6 +48,7 @@ defs = dg.Definitions(
         canary_reports,
         device_alerts,
         alert_board,
+        notifications,
         incidents,
         work_orders,
         fleet_health,

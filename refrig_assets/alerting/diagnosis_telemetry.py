@@ -21,6 +21,10 @@ _WINDOWS = 8
 # The air of a room may well stand still for two hours, seen by a coarse probe.
 _OF_THE_AIR, _WINDOWS_OF_THE_AIR = ("temp_ambient", "humidity"), 22
 _STILL = 1e-6
+# So near to an end of its range, in its unit, a sensor may well stand still.
+_AT_AN_END = 0.5
+# A motor that is expected to draw no more is not expected to run.
+_NO_CURRENT = 0.5
 # Fewer readings than this share of those due: the device is hard to hear.
 _HEARD = 0.85
 # More flags than this a reading.
@@ -53,26 +57,42 @@ class Telemetry:
 
 
 def telemetry(seen: Seen) -> Telemetry:
-    rows = seen.windows.height
-    parts = {int(k[0]): v for k, v in seen.recent.sort("row", "window_end").partition_by("row", as_dict=True).items()}
     spoke = _spoke(seen)
     found = Telemetry([], [], [], [], [], [], [])
-    expected = seen.windows["expected_sensors"].to_list()
-    interval = seen.windows["expected_interval_s"].to_list()
-    usual = _usual_current(seen)
-    for row in range(rows):
-        part = parts.get(row, seen.recent.clear())
-        silent = _silent(part, _short_names(expected[row]))
-        found.stuck.append(_stuck(part))
+    for row, told in enumerate(_of_recent(seen).iter_rows(named=True)):
+        silent = [s for s in _short_names(told["expected_sensors"]) if told[f"{s}_silent"]]
+        found.stuck.append([s for s in STATISTICS if told[f"{s}_stuck"]])
         found.dead.append([s for s in silent if s in spoke.get(row, ())])
         found.absent.append([s for s in silent if s not in spoke.get(row, ())])
-        due = RECENT_H * 3600 / (interval[row] or DEFAULT_INTERVAL_S)
-        readings = int(part["reading_count"].sum())
+        due = RECENT_H * 3600 / (told["expected_interval_s"] or DEFAULT_INTERVAL_S)
+        readings = told["readings"]
         found.heard.append(readings / due if readings else None)
-        found.flagged.append(float(part["quality_flag_count"].sum()) / readings if readings else None)
-        found.defrosted.append(bool((part.tail(2)["defrost_active_fraction"] > 0).any()))
-        found.rest_since.append(_rest_since(part, usual[row]))
+        found.flagged.append(told["flags"] / readings if readings else None)
+        found.defrosted.append(bool(told["defrosted"]))
+        found.rest_since.append(told["rest_since"])
     return found
+
+
+def _of_recent(seen: Seen) -> pl.DataFrame:
+    """One row a window asked for: what its last hours come to, all of them at once."""
+    asked = seen.windows.select(
+        pl.int_range(pl.len(), dtype=pl.Int64).alias("row"), "expected_sensors", "expected_interval_s"
+    ).with_columns(_usual_current(seen))
+    recent = seen.recent.join(asked.select("row", "usual_current"), on="row").sort("row", "window_end")
+    recent = recent.with_columns(_at_rest().alias("at_rest"))
+    ran = pl.col("window_end").filter(~pl.col("at_rest")).max()
+    # The first of the last windows in a row in which the machine stood still.
+    rest = pl.col("window_end").filter((pl.col("window_end") > ran).fill_null(value=True)).min()
+    lately = pl.col("defrost_active_fraction").tail(2)
+    told = recent.group_by("row", maintain_order=True).agg(
+        *(_stuck(s).alias(f"{s}_stuck") for s in STATISTICS),
+        *(_silent(s).alias(f"{s}_silent") for s in STATISTICS),
+        pl.col("reading_count").sum().alias("readings"),
+        pl.col("quality_flag_count").sum().alias("flags"),
+        (lately > 0).any().alias("defrosted"),
+        rest.alias("rest_since"),
+    )
+    return asked.join(told, on="row", how="left", maintain_order="left")
 
 
 def hard_to_hear(share: float | None) -> bool:
@@ -100,50 +120,37 @@ def _spoke(seen: Seen) -> dict[int, set[str]]:
     return {int(r["row"]): {s for s in shorts if r[s]} for r in any_value.iter_rows(named=True)}
 
 
-def _stuck(part: pl.DataFrame) -> list[str]:
-    """Sensors with one value in all of the last windows, unless it is an end of their range."""
-    found = []
-    for short in STATISTICS:
-        least = _WINDOWS_OF_THE_AIR if short in _OF_THE_AIR else _WINDOWS
-        last = part.tail(max(least, 2 * _WINDOWS))
-        mean, std = last[f"{short}_mean"].drop_nulls(), last[f"{short}_std"].drop_nulls()
-        if len(mean) < least or (len(std) and float(std.max()) > _STILL):  # type: ignore[arg-type]
-            continue
-        low, high = float(mean.min()), float(mean.max())  # type: ignore[arg-type]
-        at_an_end = any(abs(high - end) < 0.5 for end in _LIMITS[short] if end is not None)
-        if high - low <= _STILL * max(abs(high), 1.0) and not at_an_end:
-            found.append(short)
-    return found
+def _stuck(short: str) -> pl.Expr:
+    """Whether a sensor has one value in all of the last windows, unless that is an end of its range."""
+    least = _WINDOWS_OF_THE_AIR if short in _OF_THE_AIR else _WINDOWS
+    last = max(least, 2 * _WINDOWS)
+    mean, std = pl.col(f"{short}_mean").tail(last), pl.col(f"{short}_std").tail(last)
+    still = (std.max().fill_null(0.0) <= _STILL) & (mean.max() - mean.min() <= _STILL * mean.max().abs().clip(1.0))
+    ends = [end for end in _LIMITS[short] if end is not None]
+    inside = pl.all_horizontal((mean.max() - end).abs() >= _AT_AN_END for end in ends)
+    return (mean.count() >= least) & still & inside
 
 
-def _silent(part: pl.DataFrame, expected: Sequence[str]) -> list[str]:
-    last = part.tail(_WINDOWS)
-    if last.height < _WINDOWS // 2:
-        return []
-    return [s for s in expected if last[f"{s}_mean"].null_count() == last.height]
+def _silent(short: str) -> pl.Expr:
+    last = pl.col(f"{short}_mean").tail(_WINDOWS)
+    return (last.len() >= _WINDOWS // 2) & (last.count() == 0)
 
 
-def _usual_current(seen: Seen) -> list[float | None]:
+def _usual_current(seen: Seen) -> pl.Series:
     name = "current_compressor_mean"
     if name not in seen.deviation.columns:
-        return [None] * seen.windows.height
-    usual = seen.values[name] - seen.deviation[name]
-    return [u if u is not None and u > 0.5 else None for u in usual.to_list()]
+        return pl.Series("usual_current", [None] * seen.windows.height, dtype=pl.Float64)
+    usual = (seen.values[name] - seen.deviation[name]).alias("usual_current")
+    return usual.set(usual <= _NO_CURRENT, None)
 
 
-def _rest_since(part: pl.DataFrame, usual: float | None) -> datetime | None:
-    """The start of the last run of windows in which the machine stood still, if that run lasts to the end."""
-    current = part["current_compressor_mean"]
-    ratio = part["pressure_high_mean"] / part["pressure_low_mean"]
-    by_current = current < _AT_REST * usual if usual is not None else pl.Series([None] * part.height, dtype=pl.Boolean)
-    by_ratio = (ratio < _RATIO_AT_REST) & current.is_null()
-    # In a defrost the compressor rests, too.
-    works = ~(part["defrost_active_fraction"] > 0).fill_null(value=False)
-    rest = (by_current.fill_null(value=False) | by_ratio.fill_null(value=False)) & works
-    since: datetime | None = None
-    for at_rest, end in zip(rest.to_list(), part["window_end"].to_list(), strict=True):
-        since = (since or end) if at_rest else None
-    return since
+def _at_rest() -> pl.Expr:
+    """Whether the machine stands still in a window, though not for a defrost."""
+    current = pl.col("current_compressor_mean")
+    by_current = (current < _AT_REST * pl.col("usual_current")).fill_null(value=False)
+    met = pl.col("pressure_high_mean") / pl.col("pressure_low_mean") < _RATIO_AT_REST
+    defrosts = (pl.col("defrost_active_fraction") > 0).fill_null(value=False)
+    return (by_current | (met & current.is_null()).fill_null(value=False)) & ~defrosts
 
 
 def pressure_factor(seen: Seen, row: int) -> float | None:

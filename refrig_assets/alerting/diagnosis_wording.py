@@ -5,23 +5,9 @@ from datetime import datetime, timedelta
 
 from refrig_assets.alerting.diagnosis_seen import CHAMPION
 from refrig_assets.alerting.diagnosis_signs import CHANGE
-from refrig_assets.alerting.wording import plain
+from refrig_assets.alerting.wording import plain, sensor_name
 from refrig_assets.contracts.sensors import SENSORS
 
-_AS_SAID: Mapping[str, str] = {
-    "temp_evaporator": "evaporator temperature",
-    "temp_condenser": "condenser temperature",
-    "temp_ambient": "ambient temperature",
-    "temp_discharge": "discharge temperature",
-    "temp_suction": "suction temperature",
-    "pressure_high": "high side pressure",
-    "pressure_low": "low side pressure",
-    "current_compressor": "compressor current",
-    "vibration_compressor": "compressor vibration",
-    "humidity": "humidity",
-    "superheat": "superheat",
-    "subcooling": "subcooling",
-}
 _UNITS = {s.short: s.unit.removesuffix(" RMS").replace("%RH", "%") for s in SENSORS}
 _SWINGS, _PEAKS = "_std", "_p95"
 
@@ -40,10 +26,6 @@ FIRST_CHECKS: Mapping[str, str] = {
 }
 
 
-def sensor_said(short: str) -> str:
-    return _AS_SAID.get(short, plain(short))
-
-
 def amount(value: float, unit: str) -> str:
     digits = 0 if abs(value) >= 100 else 2 if unit == "mm/s" else 1
     return f"{value:.{digits}f} {unit}".strip()
@@ -54,7 +36,7 @@ def deviation(feature: str, value: float, off: float, way: str, source: str, sin
     short = _short(feature)
     unit = "K" if _UNITS.get(short) == "°C" else _UNITS.get(short, "")
     own = _UNITS.get(short, "")
-    name = sensor_said(short)
+    name = sensor_name(short)
     where = "above" if off > 0 else "below"
     grows = "" if since is None else f", {'rising' if off > 0 else 'falling'} since {moment(since)}"
     if way == CHANGE:
@@ -70,23 +52,23 @@ def deviation(feature: str, value: float, off: float, way: str, source: str, sin
 
 def as_usual(features: Sequence[str]) -> str:
     """What a mode leads one to expect, and is not there."""
-    names = listed([sensor_said(_short(f)) + (" swings" if f.endswith(_SWINGS) else "") for f in features])
+    names = listed([sensor_name(_short(f)) + (" swings" if f.endswith(_SWINGS) else "") for f in features])
     return _sentence(f"{names} {'is' if len(features) == 1 else 'are'} as usual, which speaks against it")
 
 
 def lone(short: str, others: Sequence[str]) -> str:
-    tied = listed([sensor_said(s) for s in others])
+    tied = listed([sensor_name(s) for s in others])
     usual = f"; {tied} {'is' if len(others) == 1 else 'are'} as usual" if tied else ""
-    return _sentence(f"only {sensor_said(short)} is off{usual}")
+    return _sentence(f"only {sensor_name(short)} is off{usual}")
 
 
 def stuck(shorts: Sequence[str], values: Sequence[float]) -> str:
-    said = [f"{sensor_said(s)} at {amount(v, _UNITS.get(s, ''))}" for s, v in zip(shorts, values, strict=True)]
+    said = [f"{sensor_name(s)} at {amount(v, _UNITS.get(s, ''))}" for s, v in zip(shorts, values, strict=True)]
     return _sentence(f"has not moved for hours: {listed(said)}")
 
 
 def silent(shorts: Sequence[str], lately: bool) -> str:
-    said = listed([sensor_said(s) for s in shorts])
+    said = listed([sensor_name(s) for s in shorts])
     return _sentence(f"reports nothing: {said}, since less than three days" if lately else f"reports nothing: {said}")
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from refrig_assets.alerting.wording import sensor_name
 from refrig_assets.contracts.alerts import SEVERITIES
 from refrig_assets.contracts.scoring import SCORED_WINDOW_MIN
-from refrig_assets.contracts.sensors import SENSORS
 from refrig_assets.contracts.trends import sensor_of
 
 if TYPE_CHECKING:
@@ -25,15 +25,6 @@ MODE_TITLES: Mapping[str, str] = {
     "power_loss": "No power, or the compressor stands still",
     "sensor_fault": "Sensor fault",
 }
-
-
-def _plain(name: str) -> str:
-    """temperature_evaporator, as people say it."""
-    first, _, rest = name.partition("_")
-    return f"{rest.replace('_', ' ')} {first}".strip()
-
-
-_SENSOR_NAMES = {s.short: _plain(s.name) for s in SENSORS}
 _MODEL_NAMES = {
     "statistical_baseline": "statistical baseline",
     "isolation_forest": "isolation forest",
@@ -53,7 +44,7 @@ def sensor_phrases(contributors: Sequence[str] | None, weights: Sequence[float] 
         way = (
             "" if not weight else " unsteady" if "_std" in feature and weight > 0 else " high" if weight > 0 else " low"
         )
-        told.setdefault(sensor, f"{_SENSOR_NAMES.get(sensor, sensor.replace('_', ' '))}{way}")
+        told.setdefault(sensor, f"{sensor_name(sensor)}{way}")
     return list(told.values())
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from refrig_assets.contracts.sensors import SENSORS
+
 NAMED_AT_MOST = 50
 
 
@@ -13,6 +15,20 @@ def clock(moment: datetime) -> str:
 def plain(name: str) -> str:
     """A failure mode, rule or sensor as one reads it."""
     return name.replace("_", " ")
+
+
+def _turned(name: str) -> str:
+    """temperature_evaporator, as people say it."""
+    first, _, rest = name.partition("_")
+    return f"{plain(rest)} {first}".strip()
+
+
+_SENSOR_NAMES = {s.short: _turned(s.name) for s in SENSORS}
+
+
+def sensor_name(short: str) -> str:
+    """A sensor by its short name, as people say it."""
+    return _SENSOR_NAMES.get(short, plain(short))
 
 
 def listed(names: Sequence[str], most: int = NAMED_AT_MOST) -> str:

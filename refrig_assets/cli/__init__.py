@@ -3,7 +3,7 @@
 from refrig_assets.cli.group import LazyGroup
 
 COMMANDS = {
-    "demo": ("refrig_assets.cli.demo:demo", "A whole fleet on this machine: simulated, landed, cleaned, in the UI."),
+    "demo": ("refrig_assets.cli.demo:demo", "A whole fleet on this machine: from messages to alerts, live, in the UI."),
     "simulate": ("refrig_assets.cli.simulate:simulate", "Write a simulated fleet's landing files and their truth."),
     "import": ("refrig_assets.cli.importing:import_", "Bring a plant's own export into the landing directory."),
     "stream": ("refrig_assets.cli.stream:stream", "Land messages as they come, and raise CRITICAL alerts at once."),

@@ -41,6 +41,7 @@ def examine(lake: "Lake", registry: "Registry", landing: Path, port: int, now: d
         landing_directory(landing),
         model_registry(registry),
         torch_version(),
+        notifications(lake),
         dagster_home(),
         port_free(port),
         memory(),
@@ -169,6 +170,15 @@ def model_registry(registry: "Registry") -> Finding:
         return Finding("models", "warn", told, elsewhere)
     how = "answers" if file is None else "is readable and writable"
     return Finding("models", "ok", f"{registry.uri} {how}; {len(released)} models released")
+
+
+def notifications(lake: "Lake") -> Finding:
+    """Whether anybody is notified: the routing file, and the variables that it refers to."""
+    from refrig_assets.notify.routes_toml import routes_file
+    from refrig_assets.notify.state import notify_state
+
+    state = notify_state(lake, routes_file(), os.environ)
+    return Finding("notify", state.level, state.says, state.remedy)
 
 
 def torch_version() -> Finding:

@@ -62,6 +62,8 @@ def demo(devices: int, days: int, seed: int, mess: float, acute: float, home: Pa
     """
     from refrig_assets.cli.demo_live import ONCE_MINUTES
 
+    if as_json and not once:
+        raise click.UsageError("--json prints one document at the end: it goes with --once")
     begun = time.perf_counter()
     # Early enough that the first live minutes lie in the past, too.
     end = (now() - timedelta(minutes=ONCE_MINUTES + 1)).replace(minute=0, second=0, microsecond=0)
@@ -177,6 +179,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 def _serve(home: Path, environment: Mapping[str, str], port: int, live: "LiveDemo") -> None:
     """The UI with schedules and sensors on, the fleet going on reporting, and its alerts, until interrupted."""
     command = [sys.executable, "-m", "dagster", "dev", "-m", "refrig_assets.definitions", "-p", str(port)]
+    environment = {**environment, "REFRIG_UI_URL": f"http://localhost:{port}"}
     with (home / "dagster-dev.log").open("w") as log:
         server = subprocess.Popen(command, env={**os.environ, **environment}, stdout=log, stderr=subprocess.STDOUT)
         console().print(f"\n[bold]The UI: http://localhost:{port}[/]  (log: {log.name}; Ctrl-C ends)")

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from refrig_assets.alerting.diagnosis import SENSOR_FAULT, UNKNOWN
+from refrig_assets.alerting.diagnosis_signs import SENSOR_FAULT, UNKNOWN
 from refrig_assets.alerting.fold import fold
 from refrig_assets.alerting.sustained import HIGH, LOW, MEDIUM, RANK, rank, severity_of
 from refrig_assets.contracts.alerts import STREAM
@@ -85,12 +85,11 @@ def _fault(fault: Mapping[str, Any], judged: pl.DataFrame, log: pl.DataFrame) ->
 
 def _diagnosis(changes: pl.DataFrame, fails: datetime | None) -> str | None:
     """What was said last before the machine stood still, which looks the same whatever led to it; else at first."""
-    named = changes.filter(pl.col("failure_mode").is_not_null() & (pl.col("failure_mode") != UNKNOWN)).sort(
-        "changed_at"
-    )
-    before = named.filter(pl.col("changed_at") <= fails) if fails is not None else named
-    said = before["failure_mode"].to_list()[-1:] or named["failure_mode"].to_list()[:1] or [None]
-    return said[0]
+    mode = pl.col("failure_mode")
+    named = changes.filter(mode.is_not_null() & (mode != UNKNOWN)).sort("changed_at")
+    before = named if fails is None else named.filter(pl.col("changed_at") <= fails)
+    said: list[str] = before["failure_mode"].to_list()[-1:] or named["failure_mode"].to_list()[:1]
+    return said[0] if said else None
 
 
 def _sites_together(faults: list[dict[str, Any]]) -> list[dict[str, Any]]:

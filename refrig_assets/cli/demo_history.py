@@ -103,6 +103,8 @@ def make_history(
     history = History()
     simulated = _RunningAhead(_simulated(spec, home, plan, mess, history, tell))
     made.rows.submit(work.prepare).result()
+    made.rows.submit(work.warm_up)
+    made.models.submit(work.warm_up)
     for number, part in enumerate(_RunningAhead(_landed(simulated, made, history))):
         if not number:
             _know_repairs(lake_uri, plan, spec)

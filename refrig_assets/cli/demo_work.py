@@ -71,11 +71,16 @@ def _end_with(parent: Connection) -> None:
 
 
 def prepare() -> None:
-    """The Dagster home, before anybody opens it, and all that is to be imported."""
-    from refrig_assets.definitions import defs
+    """The Dagster home, before anybody opens it."""
     from refrig_assets.defs.home import prepare_home
 
     prepare_home(_home(), renew=True)
+
+
+def warm_up() -> None:
+    """All that takes time to import, while there is nothing to do yet."""
+    from refrig_assets.definitions import defs
+
     defs.resolve_job_def("hourly")
 
 

@@ -122,7 +122,8 @@ def test(
     if as_json:
         print_json({"channels": results})
     else:
-        rows = [(_RESULTS.get(r["result"], "·"), r["channel"], r["result"], r["says"]) for r in results]
+        marks = {**_RESULTS, "failed": MARKS["error"]}
+        rows = [(marks.get(r["result"], "·"), r["channel"], r["result"], r["says"]) for r in results]
         print_table("Test messages", ("", "channel", "result", ""), rows)
     ctx.exit(1 if any(r["result"] == "failed" for r in results) else 0)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from refrig_assets.pipeline.status import LakeStatus
 
 _MARK = {"ok": MARKS["ok"], "late": MARKS["warn"], "warn": MARKS["warn"], "error": MARKS["error"], "empty": "·"}
+_MARK_OF = {"ok": "✓", "warn": "!", "error": "✗"}
 _SHOWN = 5
 
 
@@ -52,6 +53,8 @@ def status(
       refrig status --json | jq '.tables[] | select(.level == "error")'
     """
     from refrig_assets.cli.instance import read_instance
+    from refrig_assets.notify.routes_toml import routes_file
+    from refrig_assets.notify.state import notify_state
     from refrig_assets.pipeline.model_status import models_status
     from refrig_assets.pipeline.status import lake_status
 
@@ -59,15 +62,17 @@ def status(
     lake = lake_status(open_lake(lake_uri), at, landing, os.environ.get("REFRIG_STREAM_STATE", ""))
     models = models_status(open_lake(lake_uri), open_registry(uri), at)
     instance = read_instance(at)
+    notify = notify_state(open_lake(lake_uri), routes_file(), os.environ)
     errors = lake.errors + models.errors + [f"check {c.says}" for c in instance.failed_checks if c.severe]
     errors += [f"run {r.says}" for r in instance.failed_runs]
     level = "error" if errors else "ok"
     if as_json:
-        told = {**lake.as_dict(), **models.as_dict(), "dagster": instance.as_dict()}
+        told = {**lake.as_dict(), **models.as_dict(), "dagster": instance.as_dict(), "notifications": vars(notify)}
         print_json({"level": level, "errors": errors, **told})
     else:
         _show(lake)
         _show_models(models)
+        click.echo(f"{_MARK_OF[notify.level]} notifications: {notify.says}")
         _show_instance(
             instance.unreadable, [c.says for c in instance.failed_checks], [r.says for r in instance.failed_runs]
         )

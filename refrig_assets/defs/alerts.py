@@ -25,6 +25,7 @@ from refrig_assets.pipeline.alert_checks import (
 )
 from refrig_assets.pipeline.alert_log import escalate_overdue, read_log
 from refrig_assets.pipeline.fleet_report import sites_of
+from refrig_assets.pipeline.labelling import settle_labels
 from refrig_assets.pipeline.published import publish_board
 
 BOARD = ALERT_BOARD.name
@@ -51,6 +52,7 @@ def alert_board(context: dg.AssetExecutionContext, lake: LakeResource, clock: Cl
     the_lake, now = lake.lake, clock.now
     with retried_if_transient(context):
         escalated = escalate_overdue(the_lake, now)
+        settle_labels(the_lake)
         published = publish_board(the_lake)
     table = the_lake.table(ALERT_BOARD)
     board = table.read()

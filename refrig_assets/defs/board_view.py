@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 
 from refrig_assets.alerting.summary import (
+    WORST_FIRST,
     by_age,
     by_deadline,
     by_mode,
@@ -17,12 +18,12 @@ from refrig_assets.alerting.summary import (
     standing,
 )
 from refrig_assets.alerting.wording import plain
-from refrig_assets.contracts.alerts import SEVERITIES
 from refrig_assets.defs.metadata import records_table
 from refrig_assets.pipeline.fleet_report_pictures import board_picture
-from refrig_assets.pipeline.fleet_report_text import markdown_table
+from refrig_assets.pipeline.fleet_report_text import literal, markdown_table
 
-_WORST_FIRST = tuple(reversed(SEVERITIES))
+# So many of a list are shown with all that is known of them.
+_IN_FULL = 5
 
 
 def board_metadata(board: pl.DataFrame, sites: pl.DataFrame, now: datetime) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def board_metadata(board: pl.DataFrame, sites: pl.DataFrame, now: datetime) -> d
     deadlines = by_deadline(stands, now)
     numbers: dict[str, Any] = {"standing": stands.height, "suppressed": int(board["suppressed"].sum())}
     # As numbers, so that the UI draws them over time (Plots).
-    numbers |= {f"standing_{s.lower()}": int(counts.get(s, 0)) for s in _WORST_FIRST}
+    numbers |= {f"standing_{s.lower()}": int(counts.get(s, 0)) for s in WORST_FIRST}
     numbers |= {f"deadline_{name.replace(' ', '_')}": n for name, n in deadlines.select("deadline", "all").iter_rows()}
     if stands.is_empty():
         return numbers
@@ -65,47 +66,46 @@ def _table(frame: pl.DataFrame) -> dg.MetadataValue:
 
 def incidents_metadata(incidents: pl.DataFrame) -> dict[str, Any]:
     is_open = pl.col("status") == "OPEN"
-    shown = incidents.sort(is_open, "opened_at", "incident_id", descending=[True, True, False]).head(20)
-    largest = pl.col("device_count").max()
+    newest_first = incidents.sort(is_open, "opened_at", "incident_id", descending=[True, True, False]).head(20)
+    shown = newest_first.select(
+        "status", "severity", "title", devices="device_count", standing="standing_count", opened=_clock("opened_at")
+    )
+    page = [f"## {literal(i['title'])}\n\n{literal(i['description'])}" for i in newest_first.head(_IN_FULL).to_dicts()]
     return {
+        **_page("incidents", shown, page),
         "open": incidents.filter(is_open).height,
         "closed": incidents.filter(~is_open).height,
-        "largest": int(incidents.select(largest).item() or 0),
-        "incidents": _table(
-            shown.select(
-                "status",
-                "severity",
-                "title",
-                devices="device_count",
-                standing="standing_count",
-                opened=_clock("opened_at"),
-            )
-        ),
+        "largest": int(incidents.select(pl.col("device_count").max()).item() or 0),
     }
 
 
 def orders_metadata(orders: pl.DataFrame, now: datetime) -> dict[str, Any]:
     waiting = orders.filter(pl.col("status") == "OPEN").sort("due_at", "work_order_id")
-    late = waiting.filter(pl.col("due_at") < now)
-    urgent = waiting.filter(pl.col("priority") == "urgent")
     left = ((pl.col("due_at") - pl.lit(now)).dt.total_seconds() / 3600).round(1)
-    told = waiting.head(20).select("priority", "device_id", "site_id", "title", due=_clock("due_at"), due_in_h=left)
+    shown = waiting.head(20).select("priority", "title", "device_id", due=_clock("due_at"), due_in_h=left)
     by_mode = waiting["failure_mode"].value_counts(sort=True, name="open")
+    page = [_order(order) for order in waiting.head(_IN_FULL).to_dicts()]
     return {
+        **_page("next_due", shown, page),
         "open": waiting.height,
-        "urgent": urgent.height,
-        "overdue": late.height,
+        "urgent": waiting.filter(pl.col("priority") == "urgent").height,
+        "overdue": waiting.filter(pl.col("due_at") < now).height,
         "done": orders.filter(pl.col("status") == "DONE").height,
         "cancelled": orders.filter(pl.col("status") == "CANCELLED").height,
-        "next_due": _table(told),
         "open_by_failure": records_table([r | {"failure_mode": plain(r["failure_mode"])} for r in by_mode.to_dicts()]),
-        **({"first_order": dg.MetadataValue.md(_order(waiting.row(0, named=True)))} if waiting.height else {}),
     }
 
 
+def _page(name: str, table: pl.DataFrame, page: list[str]) -> dict[str, dg.MetadataValue]:
+    """A table as such, and as a page with the first of its rows in full."""
+    if table.is_empty():
+        return {name: _table(table)}
+    return {"page": dg.MetadataValue.md("\n\n".join([markdown_table(table), *page])), name: _table(table)}
+
+
 def _order(order: dict[str, Any]) -> str:
-    lines = "\n".join(f"- {line}" for line in order["instructions"].splitlines())
-    return f"**{order['title']}**, due {order['due_at']:%Y-%m-%d %H:%M} UTC\n\n{lines}"
+    lines = "\n".join(f"- {literal(line)}" for line in order["instructions"].splitlines())
+    return f"## {literal(order['title'])}\n\nDue {order['due_at']:%Y-%m-%d %H:%M} UTC\n\n{lines}"
 
 
 def _clock(column: str) -> pl.Expr:

@@ -6,14 +6,16 @@ from typing import Any
 
 import dagster as dg
 
-from refrig_assets.contracts import BY_NAME
+from refrig_assets.contracts import BY_NAME, DEVICE_ALERTS, NOTIFICATIONS
 from refrig_assets.contracts.scoring import RULES_FALLBACK, THRESHOLD_BASELINE
+from refrig_assets.defs.metadata import counts_table
 from refrig_assets.defs.resources import ClockResource, LakeResource
 from refrig_assets.defs.schedules import SWITCHED_ON
+from refrig_assets.defs.specs import asset_spec
 from refrig_assets.monitoring.stream import CHECK as STREAM_CHECK
 from refrig_assets.monitoring.stream import LIMITS
 from refrig_assets.notify.conditions import Condition, Level
-from refrig_assets.notify.notifier import Notifier
+from refrig_assets.notify.notifier import Notifier, Report
 from refrig_assets.notify.routes_toml import routes_file
 
 STATUS = dg.DefaultSensorStatus.RUNNING if SWITCHED_ON else dg.DefaultSensorStatus.STOPPED
@@ -24,6 +26,9 @@ _PATIENCE_S = 20.0
 _LONGEST, _SAMPLE = 500, 5
 _SHOWN = ("finding", "sample")
 """metadata of an evaluation that are no counts"""
+
+# Written by whoever sends: the daemon, or the sensor below.
+notifications = asset_spec(NOTIFICATIONS, deps=[DEVICE_ALERTS.name], kinds={"apprise", "deltalake"})
 
 
 class Evaluated:
@@ -200,7 +205,13 @@ def notify_pass(
     told = notifier.report(check_conditions(evaluations_outside_of_runs(context.instance), notifier.ui))
     report = notifier.once(_PATIENCE_S)
     said = report.skipped or f"{report.messages} messages; {report.says}"
-    return dg.SkipReason(f"{told} news of the stream, {report.planned} of alerts; {said}")
+    said = f"{told} news of the stream, {report.planned} of alerts; {said}"
+    return dg.SensorResult(skip_reason=said, asset_events=[_recorded(report)] if report.recorded else [])
+
+
+def _recorded(report: Report) -> dg.AssetMaterialization:
+    told = {"attempts_recorded": report.recorded, "outbox": counts_table(report.waiting, "state", "messages")}
+    return dg.AssetMaterialization(NOTIFICATIONS.name, description=report.says, metadata=told)
 
 
 notify_sensors = [notify_pass, notify_run_failures, notify_run_successes]

@@ -109,8 +109,8 @@ def _work(
     action = Action(change, config.operator, _value(config.role) or "operator", config.note or None, **more)
     board = read_board(the_lake)
     filters = Filters(
-        sites=config.sites,
-        devices=config.devices,
+        sites=tuple(config.sites),
+        devices=tuple(config.devices),
         at_least=_value(config.at_least),
         older_than=None if config.older_than_hours is None else timedelta(hours=config.older_than_hours),
     )

@@ -123,6 +123,10 @@ class Names:
             return cls(np.array([], dtype=np.str_))
         return cls(np.array(values.drop_nulls().cast(pl.String).unique().sort().to_list(), dtype=np.str_))
 
+    def and_of(self, values: pl.Series | None) -> "Names":
+        """These names and those of the values."""
+        return Names(np.union1d(self.names, Names.of(values).names).astype(np.str_))
+
     def codes(self, rows: pl.DataFrame, column: str | None) -> I64:
         if column is None or not len(self.names):
             return np.full(rows.height, -1, dtype=np.int64)

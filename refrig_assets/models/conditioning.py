@@ -109,8 +109,10 @@ class Conditioner:
         return fitted, fitted._calmed(z, turns, table.cohort), block
 
     def refreshed(self, rows: pl.DataFrame) -> "Conditioner":
-        """The same, with the devices' levels learnt anew from these rows: the newest normal there is."""
-        return replace(self, normals=self.normals.with_levels(self._with_normals(self.table(rows)).normals))
+        """The same, with the devices' levels learnt anew from these rows: the newest normal there is, and the first of
+        devices that were not known."""
+        known = replace(self, devices=self.devices.and_of(rows[self.roles.device] if self.roles.device else None))
+        return replace(known, normals=self.normals.with_levels(known._with_normals(known.table(rows)).normals))
 
     def residuals(self, rows: pl.DataFrame) -> F32:
         """Row × column, about 1 in size where all is well, 0 where nothing is known."""

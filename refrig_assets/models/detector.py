@@ -102,6 +102,14 @@ class Model(ABC):
         )
         return cls(info, conditioner, imputation, judge, scale)
 
+    def refreshed(self, rows: pl.DataFrame) -> Self:
+        """The same model, what is normal for each device learnt from these rows, also for devices it did not know.
+
+        A device that has no rows among them keeps no normal of its own. Judge a model before: afterwards nothing of
+        these rows is unseen.
+        """
+        return type(self)(self.info, self.conditioner.refreshed(rows), self.imputation, self.judge, self.scale)
+
     def score(self, rows: pl.DataFrame, *, reasons: Reasons = "flagged") -> pl.DataFrame:
         """One row a row, in their order; see the contract of model scores. Null where a row holds nothing to judge."""
         table = self.conditioner.table(rows)

@@ -39,7 +39,7 @@ def words(draft: Draft, notice_id: str, ui: str | None) -> Words:
 
 
 def one_line(text: str) -> str:
-    short = " ".join(text.split())
+    short = "".join(c for c in " ".join(text.split()) if c.isprintable())
     return short if len(short) <= _TITLE else f"{short[: _TITLE - 1]}…"
 
 

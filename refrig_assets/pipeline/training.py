@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from refrig_assets.contracts.modelling import SPLITS
 from refrig_assets.lake import Lake
 from refrig_assets.models import MODELS, Model
 from refrig_assets.models.calibration import PROMISED
@@ -62,6 +63,8 @@ def train(
     model = fit(model_id, data, settings=settings, seed=seed)
     watch.lap("fit")
     metrics, told, scores = judge(model, data)
+    # The devices held out have judged it: from now on they have normals of their own, too.
+    model = model.refreshed(pl.concat([data.split(name, healthy=True) for name in SPLITS]))
     card = model_card(model.info, held_out=scores, proxies=metrics, limits=_limits(data))
     watch.lap("judge")
     registered = registry.register(

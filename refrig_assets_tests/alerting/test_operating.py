@@ -18,6 +18,7 @@ from refrig_assets_tests.builders import HOUR, at
 LOG = created_alerts(alert("dev-1"))
 ONE = LOG["alert_id"][0]
 ANN = "operator:ann"
+LATER = at(5)
 
 
 def standing(**changes: Any) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def standing(**changes: Any) -> dict[str, Any]:
     return fold(LOG).row(0, named=True) | changes
 
 
-def done(action: Action, row: dict[str, Any], now: datetime = at(5), holder: str | None = None) -> Any:
+def done(action: Action, row: dict[str, Any], now: datetime = LATER, holder: str | None = None) -> Any:
     """What the action sets, or why it does not fit."""
     rows, refused = planned(action, [row], now, {ONE: HOUR}, {ONE: holder} if holder else {})
     return rows[0] if rows else refused[0].why
@@ -160,5 +161,5 @@ def test_names_are_found_by_their_beginning_and_what_was_meant_is_told() -> None
     with pytest.raises(UnknownNameError, match="there is no alert 'abxyz'; the closest are abxyz999"):
         resolve("abxyz", names, "alert")
     assert closest("RF-00021", [f"RF-{n:06d}" for n in range(50)])[0] == "RF-000021"
-    with pytest.raises(UnknownNameError, match="there is no alert 'abcdef77'$"):
+    with pytest.raises(UnknownNameError, match=r"there is no alert 'abcdef77'$"):
         resolve("abcdef77", [], "alert")

@@ -188,9 +188,11 @@ def test_errors_name_what_is_wrong(lake: Lake, tmp_path: Path) -> None:
 def test_show_tells_what_is_known(lake: Lake) -> None:
     hour = (NOW - timedelta(hours=30)).replace(minute=0, second=0)
     write_windows(lake, windows(["dev-3", "dev-1"], hour, 30, minutes=(15,)))
-    row = {"feature_name": "current_compressor_mean", "granularity": "cohort", "cohort_id": "cohort-1", "device_id": None,
-           "baseline_p05": 2.0, "baseline_p95": 5.0, "null_rate": 0.0, "computed_at": NOW, "training_window_start": NOW,
-           "training_window_end": NOW, "model_version": "1"}  # fmt: skip
+    row = {
+        "feature_name": "current_compressor_mean", "granularity": "cohort", "cohort_id": "cohort-1",
+        "baseline_p05": 2.0, "baseline_p95": 5.0, "null_rate": 0.0, "computed_at": NOW, "training_window_start": NOW,
+        "training_window_end": NOW, "model_version": "1",
+    }  # fmt: skip
     schema = {name: FEATURE_BASELINES.dtypes[name] for name in row}
     lake.table(FEATURE_BASELINES).append(FEATURE_BASELINES.conform(pl.DataFrame([row], schema=schema)))
     run(lake, "resolve", ONE, "--note", "fan cleaned")
@@ -225,12 +227,13 @@ def test_mute_and_unmute(lake: Lake) -> None:
     assert "dev-1 muted" in text
     assert "1 alert that stood is suppressed" in text
     assert listed(lake) == ["dev-2", "dev-3", "dev-4"]
+    begins = NOW + timedelta(days=2)
     weekly = [
         "mute",
         "--site",
-        "site-2",
+        "site-1",
         "--from",
-        "2026-03-02T22:00",
+        begins.isoformat(),
         "--for",
         "90m",
         "--weekly",
@@ -241,7 +244,7 @@ def test_mute_and_unmute(lake: Lake) -> None:
     assert (made["mute"]["repeats"], made["new"]) == ("weekly", True)
     assert document(run(lake, *weekly, "--json"))["new"] is False
     text = said(run(lake, "mutes"))
-    assert "site site-2 each Monday 22:00 to 23:30 from 2026-03-02 on" in text
+    assert f"site site-1 each {begins:%A %H:%M} to {begins + 90 * MINUTE:%H:%M} from {begins:%Y-%m-%d} on" in text
     one = document(run(lake, "mutes", "--json"))["mutes"]
     mine = next(m["mute_id"] for m in one if m["device_id"] == "dev-1")
     assert "dev-1 is no longer muted" in said(run(lake, "unmute", mine[:8]))

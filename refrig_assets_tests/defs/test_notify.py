@@ -51,8 +51,12 @@ class Duty:
 
     def tick(self) -> str:
         result = notify_pass(self.plant.sensor_context())
-        assert isinstance(result, dg.SkipReason)
-        return str(result.skip_message)
+        if isinstance(result, dg.SkipReason):
+            return str(result.skip_message)
+        assert isinstance(result, dg.SensorResult)
+        for event in result.asset_events:
+            self.plant.instance.report_runless_asset_event(event)
+        return str(result.skip_reason)
 
     @property
     def titles(self) -> list[str]:
@@ -173,6 +177,9 @@ def test_alerts_are_sent_where_no_daemon_runs(duty: Duty) -> None:
     append_changes(duty.plant.lake, created_alerts(alert()))
     assert duty.titles == ["CRITICAL: dev-1: compressor draws 55 A"]
     assert len(duty.titles) == 1
+    (shown,) = duty.plant.instance.fetch_materializations(dg.AssetKey("notifications"), limit=9).records
+    assert shown.asset_materialization is not None
+    assert shown.asset_materialization.metadata["attempts_recorded"].value == 1
 
 
 def test_without_a_routing_file_the_sensors_say_so(duty: Duty, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,4 +192,4 @@ def test_without_a_routing_file_the_sensors_say_so(duty: Duty, monkeypatch: pyte
 def test_the_sensors_are_there_and_off() -> None:
     found = {s.name: s for s in defs.sensors or ()}
     for name in ("notify", "notify_run_failures", "notify_run_successes"):
-        assert found[name].default_status == dg.DefaultSensorStatus.STOPPED  # type: ignore[union-attr]
+        assert found[name].default_status == dg.DefaultSensorStatus.STOPPED

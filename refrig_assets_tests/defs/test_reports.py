@@ -66,7 +66,8 @@ def test_board_incidents_and_work_orders_are_shown_and_judged(plant: Plant) -> N
     assert "refrigerant leak on 6 of 10" in incidents["incidents"][0]["title"]
     assert (orders["open"], orders["urgent"], orders["done"], orders["overdue"]) == (2, 1, 0, 0)
     assert [r["device_id"] for r in orders["next_due"]] == ["dev-8", "dev-7"]
-    assert "Check" in orders["first_order"] or "Seen" in orders["first_order"]
+    assert "- Seen: superheat high" in orders["page"]
+    assert "look at what they share" in incidents["page"]
 
 
 def test_two_that_stand_for_one_failure_stop_what_is_made_of_the_board(plant: Plant) -> None:

@@ -3,6 +3,7 @@
 import re
 import shlex
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,13 @@ def containers() -> list[tuple[str, list[str]]]:
     return found
 
 
+@cache
+def options_of(name: str, *words: str) -> set[str]:
+    """Of a command of Dagster's, by its help; asked once, since it takes seconds."""
+    told = subprocess.run([tool(name), *words, "--help"], capture_output=True, text=True, check=True).stdout
+    return set(re.findall(r"--?[a-z-]+", told))
+
+
 COMMANDS = [*((u.stem, shlex.split(lines_of(u, "ExecStart")[0])) for u in UNITS), *containers()]
 
 
@@ -52,8 +60,7 @@ def test_each_service_runs_a_command_that_there_is(service: str, command: list[s
         known = {option for parameter in chosen.params for option in parameter.opts}
     else:
         assert name in PYTHON_COMMANDS
-        words = [tool(name), *(w for w in command[1:3] if not w.startswith("-")), "--help"]
-        known = set(re.findall(r"--?[a-z-]+", subprocess.run(words, capture_output=True, text=True, check=True).stdout))
+        known = options_of(name, *(command[1:3] if name == "dagster" else ()))
     assert options <= known, f"{service}: no option {options - known}"
 
 

@@ -141,3 +141,16 @@ def test_the_upper_level_of_a_unit_is_its_own() -> None:
     raw = np.r_[np.arange(100.0), [7.0], np.arange(1000.0, 1020.0)]
     code = np.r_[np.zeros(100), [1], np.full(20, 2)].astype(np.int64)
     assert upper(raw, code, 3).tolist() == [95.0, 7.0, 1019.0]
+
+
+def test_a_heavy_tail_of_few_units_is_not_taken_over() -> None:
+    """However short it begins: what leads up to the tail tells how it would go on where all is well."""
+    rng = np.random.default_rng(0)
+    unit = units(60_000, 600)
+    raw = 0.97 * rng.random(60_000)
+    tail = rng.permutation(np.flatnonzero(unit < 90))[:2000]
+    raw[tail] = 0.97 + 0.03 * rng.pareto(2.0, len(tail))
+    own, all_over = Calibration.fit(raw, unit), Calibration.fit(raw, rng.permutation(unit))
+    assert own.shape == 0 < 0.1 < all_over.shape
+    far = np.array([1.5])
+    assert own.rarity_of(far)[0] > all_over.rarity_of(far)[0] + 1

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pytest
 
@@ -266,3 +267,34 @@ def test_the_last_part_leaves_a_gap() -> None:
         hours[wrong] = 1e12 * (1 + wrong * 2)
         assert last_part(hours, 0.3)[1].sum() == pytest.approx(300, abs=2)
     assert [part.any() for part in last_part(np.full(10, 5.0), 0.3)] == [False, True]
+
+
+def moods(machines: int, days: int, seed: int) -> tuple[F64, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Values, device and time in microseconds: levels that come and go over four days, and no trend."""
+    rng = np.random.default_rng(seed)
+    turns = rng.normal(size=(machines, days // 4 + 2))
+    hours = np.arange(24 * days)
+    values = np.stack([np.interp(hours / 96, np.arange(turns.shape[1]), t) for t in turns])
+    device = np.repeat(np.arange(machines), len(hours))
+    return values.reshape(-1, 1), device, np.tile(hours, machines) * 3_600_000_000
+
+
+def test_the_moods_of_a_fleet_are_no_trend() -> None:
+    """Each machine's line through its blocks is clear enough; that it does not go on gives it away."""
+    values, device, time = moods(machines=100, days=10, seed=0)
+    assert trend(values, device, time)[0] == 0
+    ageing = values + 4 * (time / time.max())[:, None]
+    assert trend(ageing, device, time)[0] == pytest.approx(4, rel=0.2)
+
+
+def test_levels_learnt_anew_know_machines_that_were_not_there() -> None:
+    rows = fleet(devices=20)
+    known, late = (rows.filter((pl.col("device") == "d003") == so) for so in (False, True))
+    late = raised(late, 30, "a")
+    conditioner, _, _ = Conditioner.fit(known, ROLES)
+    before = conditioner.residuals(late)[:, 0]
+    refreshed = conditioner.refreshed(pl.concat([known, late]))
+    after = refreshed.residuals(late)[:, 0]
+    assert abs(np.median(after)) < 0.2 * abs(np.median(before))
+    # The others keep theirs.
+    np.testing.assert_allclose(np.median(refreshed.residuals(known), axis=0), 0, atol=0.3)

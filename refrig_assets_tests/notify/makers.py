@@ -62,7 +62,7 @@ class Plant:
         self.routes.write_text(f"{head}\n{told}")
 
     def notifier(self, now: datetime | None = None, **options: Any) -> Notifier:
-        clock = {} if now is None else {"clock": lambda: now}
+        clock: dict[str, Any] = {} if now is None else {"clock": lambda: now}
         return Notifier(self.lake, self.routes, **clock, **({"environment": {}} | options))
 
     def told(self) -> pl.DataFrame:

@@ -17,7 +17,7 @@ SECOND = timedelta(seconds=1)
 
 
 def waits(one: Matter, channel: str = "hook", **changes: Any) -> Waiting:
-    told = {"recipient": "{}", "due": HOUR, "planned_at": HOUR, "collected": False} | changes
+    told: dict[str, Any] = {"recipient": "{}", "due": HOUR, "planned_at": HOUR, "collected": False} | changes
     return Waiting(one, channel, **told)
 
 

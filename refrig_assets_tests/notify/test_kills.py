@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from refrig_assets.notify.home import holder, notify_home
 from refrig_assets.notify.matters import identity
 from refrig_assets.notify.outbox import INTERRUPTED
 from refrig_assets.notify.sending import message_id
@@ -16,7 +17,7 @@ from refrig_assets_tests.notify.makers import Plant
 from refrig_assets_tests.notify.receivers import Hook, MailServer
 from refrig_assets_tests.notify.run_notifier import start
 
-KILLS, ALERTS_A_KILL = 16, 6
+KILLS, ALERTS_A_KILL = 12, 6
 
 
 @pytest.mark.slow
@@ -62,6 +63,26 @@ def test_killed_at_any_moment_everything_arrives_and_repeats_are_known(
         assert repeated <= set(interrupted.filter(channel=name)["notice_id"])
         attempts = Counter((x.headers["X-Refrig-Notice"], x.headers["X-Refrig-Attempt"]) for x in letters)
         assert set(attempts.values()) == {1}
+
+
+def test_a_second_notifier_takes_the_place_of_one_that_was_killed(plant: Plant, hook: Hook) -> None:
+    plant.route({"hook": hook.url()}, head="storm_above = 1000")
+    both = [start(plant), start(plant)]
+    log = AlertLog(plant.lake)
+    try:
+        for number in (1, 2):
+            log.append(created_alerts(*(alert(f"dev-{number}-{n}", datetime.now(UTC)) for n in range(5))))
+            until = time.monotonic() + 60
+            while time.monotonic() < until and _sent(plant) < 5 * number:
+                time.sleep(0.1)
+            sender = next(p for p in both if p.pid == holder(notify_home(plant.lake)))
+            sender.kill()
+            sender.join()
+    finally:
+        for one in both:
+            one.kill()
+            one.join()
+    assert len(hook.calls) == len(set(hook.keys)) == 10
 
 
 def _sent(plant: Plant) -> int:

@@ -41,8 +41,8 @@ def test_an_alert_says_what_where_since_when_why_and_what_to_do() -> None:
 
 
 def test_a_title_is_one_line() -> None:
-    long = said(matter("a", title="two\r\nlines " + "x" * 300)).title
-    assert "\n" not in long
+    long = said(matter("a", title="two\r\nlines \x00" + "x" * 300)).title
+    assert long.startswith("CRITICAL: two lines xxx")
     assert len(long) <= 160
 
 
