@@ -128,9 +128,10 @@ class Judgement:
             "anomaly_score": hit["anomaly_score"],
             "model_id": hit["model_id"],
             "models_flagging": hit["models_flagging"],
-            "top_contributors": hit["top_contributors"],
             **_seen(hit),
         }
+        if _sensor(hit) == alert.sensor:  # by its first contributor an alert is told from others
+            fields["top_contributors"] = hit["top_contributors"]
         if not alert.breached:
             alert.deadline = min(alert.deadline, self.now + SLA_BY_SEVERITY[severity])
             fields["sla_deadline"] = alert.deadline

@@ -83,7 +83,10 @@ def _urgency(alerts: pl.DataFrame) -> pl.Series:
 
 
 def covered(board: pl.DataFrame, alerts: Collection[str]) -> list[str]:
-    """Alerts that are not closed and that these stand for: suppressed by one of them, or in the same incident."""
+    """Alerts that are not closed and that these stand for: suppressed by one of them, or in the same incident.
+
+    An alert's own repetitions are no members: they are there for audit, and of the same machine.
+    """
     waiting = board.filter(~is_closed())
     named = board.filter(pl.col("alert_id").is_in(list(alerts)))
     incidents = named["incident_id"].drop_nulls().unique()
@@ -94,4 +97,6 @@ def covered(board: pl.DataFrame, alerts: Collection[str]) -> list[str]:
         new = set(waiting.filter(pl.col("suppressed_by").is_in(list(new)))["alert_id"]) - reached
         found |= new
         reached |= new
-    return sorted(found)
+    members = waiting.filter(pl.col("alert_id").is_in(list(found)))
+    of_others = ~members["device_id"].is_in(named["device_id"].implode())
+    return members["alert_id"].sort().to_list() if of_others.any() else []

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from refrig_assets.pipeline.alert_story import Course, Story
 
 _CHANGES_SHOWN, _LISTED = 12, 8
+# What fills a page of a table; --json has it.
+_LONG = ("evidence", "description", "top_contributors", "first_check")
+_ROUTINE = ("diagnosed", "sustained")
 
 
 @click.command()
@@ -89,13 +92,13 @@ def history_(alert: str, lake_uri: str, as_json: bool) -> None:
 def _sets(change: Mapping[str, Any]) -> str:
     if change["change"] == "created":
         return str(change["sets"].get("title", ""))
-    return ", ".join(f"{name} {_plain(value)}" for name, value in change["sets"].items())
+    return ", ".join(f"{name} {_plain(value)}" for name, value in change["sets"].items() if name not in _LONG)
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, datetime):
         return stamp(value)
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _show(told: "Story", moment: datetime) -> None:
@@ -216,7 +219,10 @@ def _chart(out: "Console", courses: "list[Course]") -> None:
 
 
 def _changes(told: "Story") -> None:
-    rows = [(stamp(r["changed_at"]), r["change"], who(r["actor"]), _short(r)) for r in told.history]
+    # Each hour looks again: of what comes every hour, only the last is told here.
+    last = {r["change"]: r["change_id"] for r in told.history}
+    shorter = [r for r in told.history if r["change"] not in _ROUTINE or last[r["change"]] == r["change_id"]]
+    rows = [(stamp(r["changed_at"]), r["change"], who(r["actor"]), _short(r)) for r in shorter]
     more = len(rows) - _CHANGES_SHOWN
     shown = rows if more <= 0 else [rows[0], ("", f"… {more + 1} more", "", ""), *rows[-(_CHANGES_SHOWN - 2) :]]
     click.echo()

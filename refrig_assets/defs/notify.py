@@ -210,7 +210,10 @@ def notify_pass(
 
 
 def _recorded(report: Report) -> dg.AssetMaterialization:
-    told = {"attempts_recorded": report.recorded, "outbox": counts_table(report.waiting, "state", "messages")}
+    told: dict[str, Any] = {
+        "attempts_recorded": report.recorded,
+        "outbox": counts_table(report.waiting, "state", "messages"),
+    }
     return dg.AssetMaterialization(NOTIFICATIONS.name, description=report.says, metadata=told)
 
 

@@ -61,7 +61,6 @@ def _scored(columns: tuple[str, ...]) -> tuple[str, ...]:
 
 # What a window of 15 minutes says of the levels; how much it moves within them says more of defrosts than of faults.
 NOW_MEANS = _scored(tuple(f for f in FEATURE_NAMES if f.endswith("_mean")))
-NOW_ALL = _scored(FEATURE_NAMES)
 # The approach is the condenser's mean less a condition: the same residual again.
 SHORT_TRENDS = _scored(tuple(trend_name(f, _SHORT_H) for f in TRENDED if f not in DERIVED))
 CHANGES = _scored(tuple(change_name(f) for f in CHANGED))

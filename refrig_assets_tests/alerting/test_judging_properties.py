@@ -72,11 +72,11 @@ def test_what_must_hold_of_any_night(drawn: tuple[Night, list[tuple[int, int, st
         again = night.judge(hour, now=HOUR + timedelta(hours=hour + 1, minutes=40))
         assert again.is_empty(), again.select("change", "alert_id", "severity", "suppressed_by", "note").to_dicts()
         one_each(night)
-        for when, which, what in operators:
+        for turn, (when, which, what) in enumerate(operators):
             if when == hour and night.told.height:
                 row = night.told.row(which % night.told.height, named=True)
                 if row["status"] not in ("RESOLVED", "FALSE_POSITIVE"):
-                    moment = HOUR + timedelta(hours=hour + 1, minutes=20)
+                    moment = HOUR + timedelta(hours=hour + 1, minutes=20, seconds=turn)
                     night.add(operator_action(row["alert_id"], what, "ann", moment))
                     if what != "started":
                         closed[row["alert_id"]] = {"resolved": "RESOLVED"}.get(what, "FALSE_POSITIVE")

@@ -86,6 +86,8 @@ def test_what_an_alert_stands_for_is_found_through_storms_within_storms() -> Non
     board = fold(log)
     assert covered(board, [ids["storm"]]) == sorted([ids["site"], ids["one"], ids["two"]])
     assert covered(board, [ids["other"]]) == []
+    again = alert("other", at(30), suppressed=True, suppressed_by=ids["other"])
+    assert covered(fold(pl.concat([log, created_alerts(again)])), [ids["other"]]) == []
     of_incident = board.with_columns(
         incident_id=pl.when(pl.col("device_id").is_in(["other", "one"])).then(pl.lit("fire"))
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from refrig_assets.contracts.features import STATISTICS
+from refrig_assets.contracts.features import FEATURE_NAMES, STATISTICS
 from refrig_assets.contracts.trends import HORIZONS_H, MODEL_ROW_FEATURES, change_name, trend_name
 from refrig_assets.models import MODELS
 from refrig_assets.models.detector import SHARED_SETTINGS
@@ -54,7 +54,6 @@ def test_what_is_computed_of_several_sensors_is_in_each_of_their_families() -> N
         return {sensor for sensor, columns in families.items() if any(c.startswith(start) for c in columns)}
 
     assert of("pressure_ratio") == {"pressure_high", "pressure_low"}
-    assert of("temp_spread_evap_cond") == {"temp_evaporator", "temp_condenser"}
     assert of("temp_spread_discharge_suction") == {"temp_discharge", "temp_suction"}
     assert of("current_per_temp_spread") == {"current_compressor", "temp_evaporator", "temp_condenser"}
 
@@ -82,3 +81,10 @@ def test_groups_are_of_features() -> None:
     columns = [c for group in groups for c in group]
     assert len(set(columns)) == len(columns)
     assert set(columns) <= set(VIEWS["statistical_baseline"].features)
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_how_columns_move_within_a_window_is_not_looked_at(name: str) -> None:
+    """It tells of defrosts and starts; averaged over hours it tells of hunting valves."""
+    for feature in set(VIEWS[name].features) & set(FEATURE_NAMES):
+        assert not feature.endswith(("_std", "_min", "_max", "_slope", "_p95"))

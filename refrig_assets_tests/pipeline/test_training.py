@@ -56,6 +56,14 @@ def few_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     small_views(monkeypatch.setattr)
 
 
+def test_devices_held_out_to_judge_a_model_are_known_to_it_afterwards(ready: Lake, models: Registry) -> None:
+    held_out = read_training_rows(ready).split("held_out")
+    assert held_out["device_id"].n_unique() > 2
+    model = train(ready, models, CHEAP, END).model
+    assert model.score(held_out)["granularity"].unique().to_list() == ["device"]
+    assert model.info.trained["devices_held_out"] == held_out["device_id"].n_unique()
+
+
 @pytest.mark.parametrize("model_id", sorted(MODELS))
 def test_each_model_comes_to_staging_with_a_card_and_its_figures(ready: Lake, models: Registry, model_id: str) -> None:
     done = train(ready, models, model_id, END)
