@@ -230,7 +230,7 @@ def _changes(told: "Story") -> None:
 
 
 def _short(row: Mapping[str, Any]) -> str:
-    if row["change"] == "escalated":
+    if row["change"] == "escalated" and row["escalation_level"]:
         return f"to {row['escalation_level']}" + (" (nobody took it in time)" if row["sla_breached"] else "")
     return str(row["note"] or (row["severity"] if row["change"] not in ("created", "noted") else "") or "")
 

@@ -159,7 +159,7 @@ def _show(document: Mapping[str, Any], home: Path, url: str | None) -> None:
     from refrig_assets.cli.demo_telling import show, show_next
 
     show(document, home)
-    show_next(home, url)
+    show_next(home, document["history"]["faults"], url)
 
 
 @contextmanager

@@ -7,8 +7,6 @@ from typing import Any
 
 from refrig_assets.cli.common import console, print_table
 
-_SLOWEST_LAST = 7
-
 
 def show(document: Mapping[str, Any], home: Path) -> None:
     _show_account(document["counted"], document["sent"])
@@ -23,12 +21,14 @@ def show(document: Mapping[str, Any], home: Path) -> None:
     console().print(f"A failed dead_letter_rate or completeness check is the injected mess, found. Data: {home}")
 
 
-def show_next(home: Path, url: str | None) -> None:
-    """What to type and to click now."""
+def show_next(home: Path, faults: Sequence[Mapping[str, Any]], url: str | None) -> None:
+    """What to type and to click now; an alert whose machine is yet to fail is the one to look at."""
+    found = sorted((f for f in faults if f["found_at"] is not None), key=lambda f: f["hours_left"] is None)
+    example = found[0]["alert_id"][:8] if found else "ID"
     lake = f"export REFRIG_LAKE={home / 'lake'} REFRIG_MODELS=sqlite:///{home / 'models' / 'mlflow.db'}"
     steps = [
         ("who should look at what", "refrig alerts list"),
-        ("one of them explained", "refrig alerts show ID"),
+        ("one of them explained", f"refrig alerts show {example}"),
         ("the models that score", "refrig models list"),
         ("how the data is doing", "refrig status"),
     ]

@@ -111,11 +111,11 @@ def train(end: datetime, rows: int) -> Done:
 
 
 def score(start: datetime, end: datetime) -> Done:
-    """The hourly models every hour, the daily ones at theirs; then the alerts, hour by hour in order."""
-    from refrig_assets.contracts.scoring import DAILY_DETECTORS, DAILY_HOUR, HOURLY_DETECTORS
+    """The hourly models every hour, the daily ones at theirs."""
+    from refrig_assets.contracts.scoring import DAILY_DETECTORS, DAILY_HOUR
     from refrig_assets.defs.scoring import asset_of
 
-    done = _run("score", "scores", start, end, config=_even_stale([asset_of(m) for m in HOURLY_DETECTORS]))
+    done = _run("score", "scores", start, end, config=_even_stale(_hourly_scores()))
     daily = [asset_of(m) for m in DAILY_DETECTORS]
     hour = start
     while hour < end:
@@ -129,22 +129,27 @@ def alert(start: datetime, end: datetime) -> Done:
     return _run("alert", "alerts", start, end)
 
 
-def close(start: datetime, end: datetime) -> Done:
-    """What is made once a day or at the end: the board, day windows, data and score quality, limits, reports."""
-    last_day = max(start, end - timedelta(days=1))
+def days(start: datetime, end: datetime) -> Done:
+    """Day windows and the days' data quality; they need no more than clean rows."""
+    return _run("days", "daily", start.replace(hour=0), end)
+
+
+def close(end: datetime) -> Done:
+    """What is made once, at the end: the board, yesterday's digest, and of the last day quality, limits, reports."""
+    last_day = end - timedelta(days=1)
     done = _run("close", "publish_alerts")
-    for job in ("daily", "digest"):
-        _add(done, _run("close", job, start.replace(hour=0) if job == "daily" else last_day.replace(hour=0), end))
     for job in ("limits", "judge_scores"):
         _add(done, _run("close", job, last_day, end))
+    _add(done, _run("close", "digest", last_day.replace(hour=0), end))
     return _add(done, _run("close", "report", end - 3 * _HOUR, end))
 
 
 def live_hour(hour: datetime) -> Done:
     """The hour that is running: from what the stream landed to the board, which reconciles what both paths say."""
-    end, done = hour + _HOUR, Done()
-    for job in ("hourly", "scores", "alerts"):
-        _add(done, _run("live", job, hour, end))
+    end = hour + _HOUR
+    done = _run("live", "hourly", hour, end)
+    _add(done, _run("live", "scores", hour, end, config=_even_stale(_hourly_scores())))
+    _add(done, _run("live", "alerts", hour, end))
     _add(done, _run("live", "publish_alerts"))
     return _add(done, _run("live", "report", hour, end))
 
@@ -173,6 +178,13 @@ def _now() -> datetime:
     from refrig_assets.cli.common import now
 
     return now()
+
+
+def _hourly_scores() -> list[str]:
+    from refrig_assets.contracts.scoring import HOURLY_DETECTORS
+    from refrig_assets.defs.scoring import asset_of
+
+    return [asset_of(m) for m in HOURLY_DETECTORS]
 
 
 def _even_stale(assets: Sequence[str]) -> dict[str, Any]:

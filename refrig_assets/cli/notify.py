@@ -180,8 +180,9 @@ def watch(lake_uri: str, routes: Path, once: bool, poll_s: float, as_json: bool)
     from refrig_assets.notify.notifier import Notifier
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    _routing(routes)  # a wrong file is said here, at once
     notifier = Notifier(open_lake(lake_uri), routes)
+    if notifier.routing() is None:
+        logging.getLogger(__name__).warning("there is no routing file %s: nothing is sent until there is", routes)
     if once:
         report = notifier.once()
         if as_json:

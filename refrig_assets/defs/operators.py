@@ -158,7 +158,7 @@ def call_false(context: dg.OpExecutionContext, config: AlertsConfig, lake: LakeR
     _work(context, lake, clock, config, "false_positive")
 
 
-@dg.op(name="mute", description="Tell nobody of a device or site while it is worked on.")
+@dg.op(name="mute_one", description="Tell nobody of a device or site while it is worked on.")
 def mute_one(context: dg.OpExecutionContext, config: MuteConfig, lake: LakeResource, clock: ClockResource) -> None:
     now = clock.now
     starts_at = _moment(config.starts_at) if config.starts_at else now

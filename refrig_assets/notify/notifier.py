@@ -21,7 +21,7 @@ from refrig_assets.notify.lake_side import history_reason, news, read_registry, 
 from refrig_assets.notify.matters import Matter, plan
 from refrig_assets.notify.outbox import NOBODY, Outbox
 from refrig_assets.notify.outbox_rows import held_row
-from refrig_assets.notify.routes_toml import RoutingError, read_routing
+from refrig_assets.notify.routes_toml import RoutingError, parse_routing, read_routing
 from refrig_assets.notify.routing import Routing
 from refrig_assets.notify.secrets import Scrubber
 from refrig_assets.notify.sending import send
@@ -32,6 +32,7 @@ UI_VARIABLE = "REFRIG_UI_URL"
 RECORD_EVERY_S = 5.0
 STANDBY_S = 2.0
 _PASSING: tuple[type[Exception], ...] = (*OUTSIDE_ERRORS, pl.exceptions.PolarsError, sqlite3.OperationalError)
+_ROUTING = "routing"
 _HISTORY_A_ROW = 1000
 _LOST_CHANNEL = "the routing file has no such channel any more"
 
@@ -135,19 +136,23 @@ class Notifier:
             stopping.wait(STANDBY_S)
 
     def routing(self) -> Routing | None:
-        """The routing file as it is now. One that has become wrong leaves the one before in force, if there was one."""
+        """The routing file as it is now. Where it has become wrong, the last one that was right stays in force."""
         try:
             changed = self.routes.stat().st_mtime
         except OSError:
             changed = -1.0
         if self._read is None or self._read[0] != changed:
             try:
-                self._read = (changed, read_routing(self.routes))
+                found = read_routing(self.routes)
+                if found is not None:  # it holds no secrets
+                    self.outbox.keep(_ROUTING, self.routes.read_text(encoding="utf-8"))
             except RoutingError as error:
-                if self._read is None:
+                kept = self.outbox.kept(_ROUTING)
+                if kept is None:
                     raise
-                _LOG.error("the routing stays as it was: %s", error)
-                self._read = (changed, self._read[1])
+                _LOG.error("the last routing that was right stays in force: %s", error)
+                found = parse_routing(kept, "the last routing that was right")
+            self._read = (changed, found)
         return self._read[1]
 
     # -- what the holder of the lease does -----------------------------------------------------------------------

@@ -54,6 +54,15 @@ class Outbox:
             rows.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (name, make()))
             return str(rows.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0])
 
+    def keep(self, name: str, value: str) -> None:
+        if self.kept(name) != value:
+            with self.journal.transaction() as rows:
+                rows.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+    def kept(self, name: str) -> str | None:
+        found = self.journal.rows("SELECT value FROM meta WHERE name = ?", (name,))
+        return str(found[0]["value"]) if found else None
+
     def remember(self, told: Sequence[tuple[str, str]]) -> int:
         """Take as told what was told by another journal."""
         with self.journal.transaction() as rows:

@@ -28,7 +28,7 @@ JOBS = {
     "acknowledge_alerts": "acknowledge",
     "resolve_alerts": "resolve",
     "false_positive_alerts": "call_false",
-    "mute": "mute",
+    "mute": "mute_one",
     "re_score": "score_again",
 }
 NOW = HOUR + timedelta(minutes=70)

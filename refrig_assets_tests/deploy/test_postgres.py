@@ -86,7 +86,8 @@ def test_the_daemon_starts_what_is_queued(home: Path, tmp_path: Path) -> None:
     with dg.DagsterInstance.from_config(str(home)) as instance, service(tmp_path / "code.log", environment, *code):
         wait_until(lambda: listens(port), "the code location server listens")
         with service(tmp_path / "daemon.log", environment, tool("dagster-daemon"), "run", *at):
-            subprocess.run(launch, cwd=tmp_path, env=environment, check=True, capture_output=True)
+            told = subprocess.run(launch, cwd=tmp_path, env=environment, capture_output=True, text=True)
+            assert told.returncode == 0, told.stderr[-2000:]
             assert instance.get_runs_count() == 1
             wait_until(lambda: all(run.is_finished for run in instance.get_runs()), "the queued run has ended")
         assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS]

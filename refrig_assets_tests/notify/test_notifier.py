@@ -11,6 +11,7 @@ from refrig_assets.alerting.changes import log_rows, operator_action, suppressed
 from refrig_assets.lake import Lake
 from refrig_assets.notify.conditions import Condition
 from refrig_assets.notify.home import holder, lease, notify_home
+from refrig_assets.notify.routes_toml import RoutingError
 from refrig_assets.notify.sending import message_id
 from refrig_assets.pipeline.alert_log import append_changes
 from refrig_assets.pipeline.upkeep import keep_up
@@ -283,6 +284,21 @@ def test_without_a_routing_file_nothing_happens_and_later_it_does(plant: Plant, 
     assert len(hook.calls) == 1
 
 
+def test_a_file_that_has_become_wrong_leaves_the_last_good_one_in_force(plant: Plant, hook: Hook) -> None:
+    plant.route({"hook": hook.url()})
+    running = plant.notifier(SOON)
+    running.once()
+    plant.routes.write_text("[channels")
+    append_changes(plant.lake, created_alerts(alert("dev-1")))
+    running.once()
+    append_changes(plant.lake, created_alerts(alert("dev-2")))
+    plant.notifier(SOON).once()  # also one that is started now
+    assert len(hook.calls) == 2
+    shutil.rmtree(notify_home(plant.lake))
+    with pytest.raises(RoutingError, match="not valid TOML"):
+        plant.notifier(SOON).once()
+
+
 def test_a_channel_that_was_taken_out_of_the_file_is_given_up(plant: Plant, mail: MailServer) -> None:
     with web_hook(status=500) as hook:
         plant.route({"hook": hook.url()})
@@ -299,7 +315,7 @@ SECRET = "marker-s3cret/+&"
 def test_a_secret_is_nowhere(plant: Plant, caplog: pytest.LogCaptureFixture) -> None:
     """Not in a table, journal, log, error or report, whichever way the service fails."""
     caplog.set_level(logging.DEBUG)
-    with web_hook(status=500) as hook:
+    with web_hook(status=500) as hook, mail_server(refuse=f"554 no {SECRET}") as echo:
         host = f"127.0.0.1:{hook.port}"
         channels = {
             "path": f"json://{host}/${{TOKEN}}",
@@ -308,6 +324,7 @@ def test_a_secret_is_nowhere(plant: Plant, caplog: pytest.LogCaptureFixture) -> 
             "gone": "mailto://me:${TOKEN}@127.0.0.1:1?mode=insecure&from=a@b.org&to=c@d.org",
             "whole": "${URL}",
             "wrong": "${TOKEN}",
+            "echo": echo.url(),
         }
         plant.route(channels)
         environment = {"TOKEN": SECRET, "URL": f"json://{host}/{SECRET}"}
@@ -317,10 +334,11 @@ def test_a_secret_is_nowhere(plant: Plant, caplog: pytest.LogCaptureFixture) -> 
         notifier.report([seen])
         report = notifier.once()
     assert plant.told().filter(result="failed").height >= len(channels)
+    logged = "\n".join(r.getMessage() for r in caplog.records if r.name != "mail.log")  # the receiver's own
     written = [p.read_bytes() for p in plant.root.rglob("*") if p.is_file() and p != plant.routes]
     told = plant.told().write_json()
     for form in (SECRET, "marker-s3cret", "marker-s3cret%2F%2B%26"):
-        assert form not in caplog.text
+        assert form not in logged
         assert form not in repr(report) + told
         assert not any(form.encode() in content for content in written)
 
