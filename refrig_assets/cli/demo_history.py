@@ -105,11 +105,13 @@ def make_history(
     made.rows.submit(work.prepare).result()
     made.rows.submit(work.warm_up)
     made.models.submit(work.warm_up)
-    for number, part in enumerate(_RunningAhead(_landed(spec, simulated, made, history))):
+    for number, part in enumerate(_RunningAhead(_landed(simulated, made, history))):
         if not number:
             _know_repairs(lake_uri, plan, spec)
         _follow(spec, part, made, history)
+    days = made.rows.submit(work.days, spec.start, spec.end)
     history.note("close", made.models.submit(work.close, spec.end).result())
+    history.note("close", days.result())
     return history
 
 
@@ -158,14 +160,13 @@ def _simulated(
         yield start, end
 
 
-def _landed(spec: DemoSpec, parts: Iterator[Part], made: Helpers, history: History) -> Iterator[Part]:
-    """Each part, once its rows are clean; behind the last one the days are made."""
+def _landed(parts: Iterator[Part], made: Helpers, history: History) -> Iterator[Part]:
+    """Each part, once its rows are clean."""
     for number, (start, end) in enumerate(parts):
         if not number:  # its file is written before the first hour
             history.note("land and clean", made.rows.submit(work.register).result())
         history.note("land and clean", made.rows.submit(work.land, start, end).result())
         yield start, end
-    history.note("days", made.rows.submit(work.days, spec.start, spec.end).result())
 
 
 def _follow(spec: DemoSpec, part: Part, made: Helpers, history: History) -> None:

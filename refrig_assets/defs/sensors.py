@@ -25,6 +25,7 @@ from refrig_assets.defs.partitions import day_key, hour_key, ranges
 from refrig_assets.defs.resources import ClockResource, FilesResource, LakeResource
 from refrig_assets.defs.schedules import SWITCHED_ON
 from refrig_assets.defs.stream import Cursor, stream_reports
+from refrig_assets.lake import Lake
 from refrig_assets.pipeline.pending import Waiting, stale, stale_days, stale_trends, unlanded
 from refrig_assets.pipeline.proxies import scored_since
 from refrig_assets.pipeline.published import board_is_current
@@ -146,28 +147,26 @@ def alert_log_changed(
     )
 
 
-@dg.sensor(jobs=[score_quality_job], minimum_interval_seconds=60, default_status=STATUS)
-def scores_changed(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult | dg.SkipReason:
-    """Judge the quality of the hours that were scored since the last time, by whomever."""
+def _of_new_scores(context: dg.SensorEvaluationContext, lake: Lake, job: str) -> dg.SensorResult | dg.SkipReason:
     known = int(context.cursor) if context.cursor else -1
-    news = scored_since(lake.lake, known)
+    news = scored_since(lake, known)
     waiting = Waiting(dict.fromkeys(news.hours, f"scored up to version {news.upto} of model_scores"))
     if not waiting.hours:
         context.update_cursor(str(news.upto))
         return dg.SkipReason("no new scores")
-    return dg.SensorResult(run_requests=range_requests(score_quality_job.name, waiting), cursor=str(news.upto))
+    return dg.SensorResult(run_requests=range_requests(job, waiting), cursor=str(news.upto))
+
+
+@dg.sensor(jobs=[score_quality_job], minimum_interval_seconds=60, default_status=STATUS)
+def scores_changed(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult | dg.SkipReason:
+    """Judge the quality of the hours that were scored since the last time, by whomever."""
+    return _of_new_scores(context, lake.lake, score_quality_job.name)
 
 
 @dg.sensor(jobs=[alerts_job], minimum_interval_seconds=30, default_status=STATUS)
 def scores_to_alert(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult | dg.SkipReason:
     """Make the alerts of hours that were scored since the last time, late or again, by whomever."""
-    known = int(context.cursor) if context.cursor else -1
-    news = scored_since(lake.lake, known)
-    waiting = Waiting(dict.fromkeys(news.hours, f"scored up to version {news.upto} of model_scores"))
-    if not waiting.hours:
-        context.update_cursor(str(news.upto))
-        return dg.SkipReason("no new scores")
-    return dg.SensorResult(run_requests=range_requests(alerts_job.name, waiting), cursor=str(news.upto))
+    return _of_new_scores(context, lake.lake, alerts_job.name)
 
 
 def _switch() -> dg.AutomationConditionSensorDefinition:

@@ -28,7 +28,7 @@ _FEWEST_UNITS = 20
 _FEW = 0.25
 _HEAVIEST = 0.30
 _LIGHTEST = 0.0
-_CUT = 2.5
+_CUT = 3.0
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import time, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 from zoneinfo import ZoneInfo
 
 from refrig_assets.contracts.alerts import LEVELS, SEVERITIES
@@ -28,6 +28,7 @@ from refrig_assets.notify.routing import (
 )
 from refrig_assets.notify.secrets import SecretError
 from refrig_assets.transforms.mapping import nearest
+from refrig_assets.transforms.toml_table import TomlTable
 
 DEFAULT_ROUTES = "data/notify.toml"
 _FIELD = re.compile(r"(?<!\$)\{([^}]*)\}")
@@ -65,25 +66,8 @@ def parse_routing(text: str, name: str = "notify.toml") -> Routing:
         raise RoutingError(f"{name}: {error}") from error
 
 
-class _Section:
-    """A TOML table that complains of keys nobody reads and of wrong types."""
-
-    def __init__(self, path: str, values: object) -> None:
-        if not isinstance(values, dict):
-            raise RoutingError(f"[{path}] must be a table, not {values!r}")
-        self.path, self.values = path, cast("dict[str, Any]", values)
-        self.known: list[str] = []
-
-    def where(self, key: str) -> str:
-        return f"{key} of [{self.path}]" if self.path else key
-
-    def get(self, key: str, kind: type | tuple[type, ...], default: Any = None) -> Any:
-        self.known.append(key)
-        value = self.values.get(key, default)
-        kinds = kind if isinstance(kind, tuple) else (kind,)
-        if key in self.values and (not isinstance(value, kind) or (isinstance(value, bool) and bool not in kinds)):
-            raise RoutingError(f"{self.where(key)} must be {' or '.join(k.__name__ for k in kinds)}, not {value!r}")
-        return value
+class _Section(TomlTable):
+    error = RoutingError
 
     def number(self, key: str, default: float, least: float, most: float) -> float:
         value = float(self.get(key, (int, float), default))
@@ -100,12 +84,6 @@ class _Section:
                 hint = nearest(one, list(allowed))
                 raise RoutingError(f"{self.where(key)}: {one!r} is unknown{hint}; there are {', '.join(allowed)}")
         return tuple(value)
-
-    def done(self) -> None:
-        for key in self.values:
-            if key not in self.known:
-                hint = nearest(key, self.known)
-                raise RoutingError(f"{self.where(key)} is unknown{hint}; known are: {', '.join(self.known)}")
 
 
 def _routing(top: _Section) -> Routing:

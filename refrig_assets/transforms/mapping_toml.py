@@ -20,6 +20,7 @@ from refrig_assets.transforms.mapping import (
     TimeSource,
     nearest,
 )
+from refrig_assets.transforms.toml_table import TomlTable
 from refrig_assets.transforms.units import BY_SENSOR, Circumstances, UnitError, parse_unit
 
 REPEATED_HOUR: tuple[RepeatedHour, ...] = ("order", "first", "second", "reject")
@@ -40,26 +41,8 @@ def parse_mapping(text: str, name: str = "mapping") -> Mapping:
         raise MappingError(f"{name}: {error}") from error
 
 
-class _Table:
-    """A TOML table that complains of keys nobody reads and of wrong types."""
-
-    def __init__(self, path: str, values: object) -> None:
-        if not isinstance(values, dict):
-            raise MappingError(f"[{path}] must be a table, not {values!r}")
-        self.path = path
-        self.values: dict[str, Any] = values
-        self.known: list[str] = []
-
-    def where(self, key: str) -> str:
-        return f"{key} of [{self.path}]" if self.path else key
-
-    def get(self, key: str, kind: type | tuple[type, ...], default: Any = None) -> Any:
-        self.known.append(key)
-        value = self.values.get(key, default)
-        if key in self.values and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
-            kinds = kind if isinstance(kind, tuple) else (kind,)
-            raise MappingError(f"{self.where(key)} must be {' or '.join(k.__name__ for k in kinds)}, not {value!r}")
-        return value
+class _Table(TomlTable):
+    error = MappingError
 
     def number(self, key: str, default: float | None = None) -> float | None:
         value = self.get(key, (int, float), default)
@@ -84,13 +67,6 @@ class _Table:
         self.known.append(key)
         inner = f"{self.path}.{key}" if self.path else key
         return _Table(inner, self.values[key]) if key in self.values else None
-
-    def done(self) -> None:
-        for key in self.values:
-            if key not in self.known:
-                raise MappingError(
-                    f"{self.where(key)} is unknown{nearest(key, self.known)}; known are: {', '.join(self.known)}"
-                )
 
 
 def _mapping(top: _Table) -> Mapping:
