@@ -76,7 +76,7 @@ class StormLogic(StatefulBatchLogic[pl.DataFrame, pl.DataFrame, dict[str, Any]])
 
     def on_batch(self, values: list[pl.DataFrame]) -> tuple[Iterable[pl.DataFrame], bool]:
         findings = pl.concat(values)
-        changes = self.storms.group(findings, self.process.fleet.now(), datetime.now(UTC))
+        changes = self.storms.group(findings, self.process.fleet.now(), datetime.now(UTC), self.process.mutes.now())
         return [changes] if changes.height else [], StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from typing import Any
 import polars as pl
 
 from refrig_assets.alerting.changes import alert_id, created, log_rows, suppressed
+from refrig_assets.alerting.known import MUTE
+from refrig_assets.alerting.mutes import muted
+from refrig_assets.contracts import ALERT_MUTES
 from refrig_assets.contracts.alerts import DEVICE_ALERTS, MODE_OF_RULE, STREAM, SUPPRESSION_WINDOW
 from streaming.fleet import UNKNOWN_SITE, Fleet
 from streaming.wording import NAMED_AT_MOST, RULE_TEXTS, device_text, group_text
@@ -87,17 +90,24 @@ class Storms:
         recent = [(key, [(r.moment, r.device, r.site, r.alert) for r in rs]) for key, rs in self._recent.items()]
         return {"recent": recent, "storms": [(key, asdict(storm)) for key, storm in self._storms.items()]}
 
-    def group(self, findings: pl.DataFrame, fleet: Fleet, now: datetime) -> pl.DataFrame:
-        """Log rows (contract device_alerts) of findings, which may stand in any order within a call."""
+    def group(
+        self, findings: pl.DataFrame, fleet: Fleet, now: datetime, mutes: pl.DataFrame | None = None
+    ) -> pl.DataFrame:
+        """Log rows (contract device_alerts) of findings, which may stand in any order within a call.
+
+        Of devices under a mute they are written suppressed with its reason, and make no storm.
+        """
         if findings.is_empty():
             return DEVICE_ALERTS.empty()
         call = _Call(fleet, now)
         ordered = findings.sort("event_time", "device_id", "rule")
         facts = fleet.facts(ordered["device_id"])
-        for finding in ordered.hstack(facts.get_columns()).iter_rows(named=True):
+        told_of = ordered.hstack(facts.get_columns()).with_columns(moment="event_time")
+        under = muted(told_of, ALERT_MUTES.empty() if mutes is None else mutes)
+        for finding in under.iter_rows(named=True):
             alert = _device_alert(finding, now)
             call.alerts[alert["alert_id"]] = alert
-            if not finding["suppressed"]:
+            if not alert["suppressed"]:
                 self._place(finding, alert, call)
         told = [_created(list(call.alerts.values()))]
         for by, members in call.regrouped.items():
@@ -227,6 +237,7 @@ def _alert(alert: str, device: str, site: str, rule: str, first: datetime, now: 
         "alert_created_at": now,
         "suppressed": False,
         "suppressed_by": None,
+        "note": None,
         "title": "",
         "description": "",
     }
@@ -240,6 +251,8 @@ def _device_alert(finding: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     alert |= {"title": title, "description": description, "suppressed": finding["suppressed"]}
     if finding["suppressed"]:
         alert["suppressed_by"] = alert_id(device, rule, finding["suppressed_by_time"])
+    elif finding["mute_id"] is not None:
+        alert |= {"suppressed": True, "suppressed_by": MUTE + finding["mute_id"], "note": finding["mute_reason"]}
     return alert
 
 

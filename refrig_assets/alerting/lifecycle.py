@@ -165,7 +165,9 @@ class Judgement:
             mode = known_mode_of(hit["failure_mode"])
             for alert in self.by_device[hit["device_id"]]:
                 mine = not alert.closed and not alert.new and not alert.streaming and alert.moved
-                if mine and mode is not None and alert.shows(mode, _sensor(hit)) and not self._stands(alert, mode):
+                if not mine or mode is None or alert.ends_in(mode):
+                    continue
+                if alert.shows(mode, _sensor(hit)) and not self._stands(alert, mode):
                     alert.mode = mode
                     told = {name: hit[name] for name in DIAGNOSIS}
                     self.change(alert, "diagnosed", hit["window_end"].isoformat(), last_seen_at=alert.last, **told)

@@ -56,16 +56,17 @@ def expectations(lake: Lake, registry: ModelSource, devices: pl.DataFrame, featu
     models: dict[str, Model] = {}
     broken: dict[str, str] = {}
     champions: list[str | None] = [None] * heads.height
-    # Alerts must not wait for a registry or a model to be mended: what is wrong is told as evidence.
+    # Alerts must not wait for a registry or a model to be mended: what is wrong is told as evidence,
+    # by its kind alone: paths and addresses are nothing for those who read alerts.
     try:
         champions = _champions(registry.plan(MODEL), heads)
     except Exception as error:
-        broken["registry"] = f"{type(error).__name__}: {error}"
+        broken["registry"] = type(error).__name__
     for version in dict.fromkeys(v for v in champions if v is not None):
         try:
             models[version] = registry.load(MODEL, version)[0]
         except Exception as error:
-            broken[f"version {version}"] = f"{type(error).__name__}: {error}"
+            broken[f"version {version}"] = type(error).__name__
     usable = [v if v in models else None for v in champions]
     served = heads.with_columns(pl.Series("version", usable, dtype=pl.String))
     version_of = devices.join(served, on=["cohort_id", REGION], how="left", nulls_equal=True)

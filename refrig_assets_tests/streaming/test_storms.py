@@ -11,7 +11,8 @@ import pytest
 
 from refrig_assets.alerting.changes import alert_id, incomplete
 from refrig_assets.alerting.fold import fold
-from refrig_assets.contracts import ALERT_BOARD, DEVICE_ALERTS
+from refrig_assets.alerting.mutes import mute_row
+from refrig_assets.contracts import ALERT_BOARD, ALERT_MUTES, DEVICE_ALERTS
 from refrig_assets_tests.builders import at, registry_of
 from refrig_assets_tests.streaming.rows import frame, row
 from streaming.fleet import Fleet
@@ -250,3 +251,14 @@ def test_what_is_over_is_forgotten() -> None:
         for n, device in enumerate(names(400)[:: 40 if hour else 1]):
             storms.group(findings([finding(device, 60 * hour + n / 400)]), fleet, NOW)
     assert len(pickle.dumps(storms)) < 20_000
+
+
+def test_under_a_mute_an_alert_is_written_suppressed_with_the_reason_and_makes_no_storm() -> None:
+    said = {"starts_at": at(0), "ends_at": at(30), "made_at": at(0), "made_by": "ann", "reason": "site rebuilt"}
+    mutes = pl.DataFrame([mute_row(mute_id="m1", site_id="site-0", **said)], schema=ALERT_MUTES.dtypes)
+    hit = [*(finding(name, 5) for name in names(20)), finding("dev-0025", 5), finding("dev-0001", 45)]
+    told = board(Storms().group(findings(hit), fleet_of(40), NOW, mutes))
+    silent = told.filter("suppressed")
+    assert set(silent["device_id"]) == set(names(20))
+    assert silent.select("suppressed_by", "note").unique().rows() == [("mute:m1", "site rebuilt")]
+    assert sorted(told.filter(~pl.col("suppressed"))["device_id"]) == ["dev-0001", "dev-0025"]
