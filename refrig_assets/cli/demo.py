@@ -129,7 +129,7 @@ def _make(
         if once:
             document["live"] = run_once(*going_on)
             history.note("live", made.models.submit(demo_work.live_hour, spec.end).result())
-    document |= {"checks": list(history.checks.values()), "seconds": history.seconds}
+    document |= {"checks": list(history.checks.values()), "seconds": history.seconds, "processor_seconds": history.busy}
     return document, LiveDemo(*going_on, acute, environment)
 
 

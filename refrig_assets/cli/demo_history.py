@@ -31,15 +31,17 @@ _GATEWAYS = 1
 
 @dataclass
 class History:
-    """What was sent, what the checks say, and how many seconds each stage worked; lanes work side by side."""
+    """What was sent, what the checks say, how many seconds each stage took, and of the processors; lanes overlap."""
 
     account: Mapping[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    busy: dict[str, float] = field(default_factory=dict)
     checks: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def note(self, stage: str, done: work.Done) -> None:
         """Each check's last word over the runs, a failure not forgotten."""
         self.seconds[stage] = self.seconds.get(stage, 0.0) + done.seconds
+        self.busy[stage] = self.busy.get(stage, 0.0) + done.busy
         for found in done.checks:
             known = self.checks.get(found["check"])
             if known is None or known["passed"]:
@@ -141,10 +143,10 @@ def _simulated(
         tell("simulate", 1)
 
     def simulate() -> Iterator[None]:
-        begun = time.perf_counter()
+        begun, busy = time.perf_counter(), time.process_time()
         told = FleetSpec(spec.devices, spec.seed, spec.start, spec.hours, plan, mess, gateways=_GATEWAYS)
         history.account = write_landing(told, home, hour_done).account
-        history.seconds["simulate"] = time.perf_counter() - begun
+        history.note("simulate", work.Done(time.perf_counter() - begun, time.process_time() - busy))
         hours.put(spec.hours + 1)  # all is written, the account, too
         yield None
 

@@ -16,8 +16,10 @@ def show(document: Mapping[str, Any], home: Path) -> None:
         from refrig_assets.cli.demo_live import show_once
 
         show_once(document["live"])
-    spent = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in document["seconds"].items())
-    console().print(f"\nWorked: {spent}. Stages work side by side: {document['wall_seconds']:.0f} s by the clock.")
+    busy = document["processor_seconds"]
+    spent = [(stage, f"{s:.0f} s", f"{busy[stage]:.0f} s") for stage, s in document["seconds"].items()]
+    sums = ("all, side by side", f"{document['wall_seconds']:.0f} s", f"{sum(busy.values()):.0f} s")
+    print_table("Where the time went", ("stage", "by the clock", "of the processors"), [*spent, sums], right=(1, 2))
     console().print(f"A failed dead_letter_rate or completeness check is the injected mess, found. Data: {home}")
 
 

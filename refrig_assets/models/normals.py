@@ -18,6 +18,8 @@ _MAD = 1.4826
 CLIP = 25.0
 # In robust deviations: what lies farther counts as if it lay here.
 _FAR = 4.0
+# In how far devices of a cohort lie apart: a level beyond is an ill machine's, and only so much of it is normal.
+_FARTHEST = 4.0
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,9 @@ class DeviceNormals:
         home = self.cohort_level[cohort]
         if not len(self.level):
             return home
-        own = np.nan_to_num(self.level[device] - home) * self.weight[device]
+        apart = np.nan_to_num(self.between[cohort])
+        farthest = np.where(apart > 0, _FARTHEST * apart, np.inf)
+        own = np.clip(np.nan_to_num(self.level[device] - home), -farthest, farthest) * self.weight[device]
         return home + np.where((device >= 0)[:, None], own, 0.0)
 
     def standardise(self, away: F64, device: I64, cohort: I64) -> F32:

@@ -13,8 +13,10 @@ from typing import Any
 import polars as pl
 import psutil
 import pytest
+from click.testing import CliRunner
 
 from refrig_assets.alerting.changes import log_rows
+from refrig_assets.cli import main
 from refrig_assets.cli.demo import _make, _prepare, _show
 from refrig_assets.cli.demo_found import compare_history
 from refrig_assets.cli.demo_history import _RunningAhead
@@ -246,3 +248,10 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="holds something else than a demo"):
         _prepare(tmp_path, END)
     assert (tmp_path / "thesis.txt").read_text() == "dear"
+
+
+def test_one_document_goes_with_once(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["demo", "--json", "--dir", str(tmp_path / "demo")])
+    assert result.exit_code == 2
+    assert "goes with --once" in result.output
+    assert not (tmp_path / "demo").exists()

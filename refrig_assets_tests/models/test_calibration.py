@@ -147,10 +147,10 @@ def test_a_heavy_tail_of_few_units_is_not_taken_over() -> None:
     """However short it begins: what leads up to the tail tells how it would go on where all is well."""
     rng = np.random.default_rng(0)
     unit = units(60_000, 600)
-    raw = 0.97 * rng.random(60_000)
-    tail = rng.permutation(np.flatnonzero(unit < 90))[:2000]
-    raw[tail] = 0.97 + 0.03 * rng.pareto(2.0, len(tail))
+    raw = np.exp(0.3 * rng.normal(size=600))[unit] * rng.random(60_000)
+    ill = (unit < 60) & (rng.random(60_000) < 0.3)
+    raw[ill] = np.quantile(raw, 0.97) + 0.05 * rng.pareto(3.0, int(ill.sum()))
     own, all_over = Calibration.fit(raw, unit), Calibration.fit(raw, rng.permutation(unit))
     assert own.shape == 0 < 0.1 < all_over.shape
-    far = np.array([1.5])
+    far = np.array([3.5])
     assert own.rarity_of(far)[0] > all_over.rarity_of(far)[0] + 1

@@ -42,6 +42,17 @@ def test_a_device_known_long_has_its_own_level_and_a_new_one_its_cohorts() -> No
     assert expected(normals, -1, 0) == normals.cohort_level[0, 0] == pytest.approx(0, abs=1.0)
 
 
+def test_a_machine_ill_from_the_first_day_is_not_its_own_normal() -> None:
+    """A fault that stood through the training would else never be found, and its repair would."""
+    levels = {n: 60.0 if n == 29 else float(n % 5) for n in range(30)}
+    normals = one_column(levels, dict.fromkeys(range(30), 200))
+    apart = float(normals.between[0, 0])
+    home = float(normals.cohort_level[0, 0])
+    assert expected(normals, 29, 0) == pytest.approx(home + 4 * apart, rel=0.05)
+    assert expected(normals, 29, 0) < 15
+    assert expected(normals, 4, 0) == pytest.approx(4, abs=0.3)
+
+
 def test_a_device_without_a_value_is_taken_for_its_cohort() -> None:
     normals = one_column({0: 0.0, 1: 1.0, 2: 50.0}, {0: 100, 1: 100})
     assert np.isnan(normals.level[2, 0])
@@ -290,7 +301,7 @@ def test_the_moods_of_a_fleet_are_no_trend() -> None:
 def test_levels_learnt_anew_know_machines_that_were_not_there() -> None:
     rows = fleet(devices=20)
     known, late = (rows.filter((pl.col("device") == "d003") == so) for so in (False, True))
-    late = raised(late, 30, "a")
+    late = raised(late, 8, "a")
     conditioner, _, _ = Conditioner.fit(known, ROLES)
     before = conditioner.residuals(late)[:, 0]
     refreshed = conditioner.refreshed(pl.concat([known, late]))
