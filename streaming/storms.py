@@ -249,10 +249,10 @@ def _device_alert(finding: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     one = alert_id(device, rule, finding["event_time"])
     alert = _alert(one, device, finding["site_id"], rule, finding["first_moment"], now)
     alert |= {"title": title, "description": description, "suppressed": finding["suppressed"]}
-    if finding["suppressed"]:
-        alert["suppressed_by"] = alert_id(device, rule, finding["suppressed_by_time"])
-    elif finding["mute_id"] is not None:
+    if finding["mute_id"] is not None:
         alert |= {"suppressed": True, "suppressed_by": MUTE + finding["mute_id"], "note": finding["mute_reason"]}
+    elif finding["suppressed"]:
+        alert["suppressed_by"] = alert_id(device, rule, finding["suppressed_by_time"])
     return alert
 
 

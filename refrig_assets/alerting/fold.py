@@ -7,6 +7,8 @@ from refrig_assets.contracts.alerts import ALERT_BOARD, CLOSED_STATUSES, OPERATO
 _FIELDS = [name for name in ALERT_BOARD.columns if name not in ("alert_id", "first_detected_at")]
 _MUST = [name for name, column in ALERT_BOARD.columns.items() if not column.nullable]
 _CLOSED = list(CLOSED_STATUSES)
+# What a diagnosis says it says whole: one without hours left takes back those of the one before.
+_TOGETHER = ("evidence", "first_check", "hours_left", "hours_left_low", "hours_left_high")
 
 
 def fold(log: pl.DataFrame) -> pl.DataFrame:
@@ -23,7 +25,8 @@ def fold(log: pl.DataFrame) -> pl.DataFrame:
         in_order.unique("change_id", keep="first", maintain_order=True)
         .group_by("alert_id", maintain_order=True)
         .agg(
-            *(pl.col(name).last(ignore_nulls=True) for name in _FIELDS),
+            *(pl.col(name).last(ignore_nulls=True) for name in _FIELDS if name not in _TOGETHER),
+            *(_with_its_diagnosis(name) for name in _TOGETHER),
             pl.col("first_detected_at").min(),
             pl.col("status").filter(by_operator).last().alias("operator_status"),
             pl.col("resolved_at").filter(by_operator).last().alias("operator_resolved_at"),
@@ -39,6 +42,13 @@ def fold(log: pl.DataFrame) -> pl.DataFrame:
         pl.when("suppressed").then("suppressed_by").alias("suppressed_by"),
     )
     return ALERT_BOARD.conform(_seen_again(told)).sort("alert_created_at", "alert_id")
+
+
+def _with_its_diagnosis(name: str) -> pl.Expr:
+    """The field as the last diagnosis has it; where there is none, the last one set."""
+    diagnosed = pl.col("diagnosis_confidence").is_not_null()
+    last = pl.col(name).filter(diagnosed).last()
+    return pl.when(diagnosed.any()).then(last).otherwise(pl.col(name).last(ignore_nulls=True)).alias(name)
 
 
 def _seen_again(alerts: pl.DataFrame) -> pl.DataFrame:

@@ -1,16 +1,18 @@
 """One hour judged whole: hits taken, silence weighed, the stream's word weighed, sites looked at. No I/O, no clock."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import polars as pl
 
+from refrig_assets.alerting.fold import fold
 from refrig_assets.alerting.grouping import LONGEST, grouped
 from refrig_assets.alerting.known import known_alerts
 from refrig_assets.alerting.lifecycle import Judgement
-from refrig_assets.alerting.settling import QUIET_FOR, by_device, merge, reconcile, settle, withdraw
-from refrig_assets.contracts.alerts import CLOSED_STATUSES
+from refrig_assets.alerting.settling import QUIET_FOR, by_device, merge, reconcile, retire, settle, withdraw
+from refrig_assets.alerting.sustained import rank
+from refrig_assets.contracts.alerts import CLOSED_STATUSES, OPERATOR
 
 _GROUPED_BY = (
     "alert_id",
@@ -31,33 +33,58 @@ class Span:
     start: datetime
     end: datetime
     now: datetime
+    by_models: bool = True
+    """else by the rules on features, which say nothing of what is over: they open alerts, and end none"""
 
 
-def judge(
-    windows: pl.DataFrame,
-    hits: pl.DataFrame,
-    board: pl.DataFrame,
-    closed_by_operators: Collection[str],
-    site_sizes: Mapping[str, int],
-    span: Span,
-) -> pl.DataFrame:
-    """The changes (rows of the log) that an hour's windows make to the alerts on the board.
+@dataclass(frozen=True)
+class Fleet:
+    """What the registry and the mutes say of the fleet."""
+
+    active: Collection[str]
+    site_sizes: Mapping[str, int]
+    muted: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+    """devices under a mute at the end of the span: its identity and reason"""
+
+
+def judge(windows: pl.DataFrame, hits: pl.DataFrame, log: pl.DataFrame, fleet: Fleet, span: Span) -> pl.DataFrame:
+    """The changes (rows of the log) that an hour's windows make to the alerts that the log tells of.
 
     `windows` are those of the last hours, as `sustained` tells of them, of all devices that stood out or have an alert;
     `hits` are the hour's that make or keep an alert, with registry facts, mute and diagnosis.
     """
-    judgement = Judgement(known_alerts(board, closed_by_operators, span.start - QUIET_FOR), span.now)
+    board = fold(log)
+    alerts = known_alerts(board, _closed_by_people(log), span.start - QUIET_FOR, _highest(log))
+    judgement = Judgement(alerts, span.now)
     in_order = hits.sort("device_id", "window_end")
     judgement.take(in_order.iter_rows(named=True))
     last = in_order.unique("device_id", keep="last", maintain_order=True)
     judgement.diagnose(last.iter_rows(named=True))
-    lately = by_device(windows)
-    withdraw(judgement, span.start, span.end, lately)
-    reconcile(judgement, lately, _members(board), span.end)
-    settle(judgement, lately, span.end)
+    for alert in judgement.alerts:
+        if alert.standing and not alert.new and alert.device_id in fleet.muted:
+            judgement.mute(alert, *fleet.muted[alert.device_id])
+    if span.by_models:
+        lately = by_device(windows)
+        withdraw(judgement, span.start, span.end, lately)
+        reconcile(judgement, lately, _members(board), span.end)
+        settle(judgement, lately, span.end)
+    retire(judgement, fleet.active)
     merge(judgement)
-    _group(judgement, board, site_sizes)
+    _group(judgement, board, fleet.site_sizes)
     return judgement.log()
+
+
+def _closed_by_people(log: pl.DataFrame) -> set[str]:
+    """Alerts whose last word by a person was to close them."""
+    said = log.filter(pl.col("actor").str.starts_with(OPERATOR) & pl.col("status").is_not_null())
+    last = said.sort("changed_at", "change_id").group_by("alert_id").agg(pl.col("status").last())
+    return set(last.filter(pl.col("status").is_in(list(CLOSED_STATUSES)))["alert_id"])
+
+
+def _highest(log: pl.DataFrame) -> dict[str, int]:
+    """The highest rank that each alert ever had."""
+    ranked = log.filter(pl.col("severity").is_not_null()).group_by("alert_id").agg(rank().max().alias("rank"))
+    return dict(ranked.iter_rows())
 
 
 def _members(board: pl.DataFrame) -> dict[str, list[str]]:

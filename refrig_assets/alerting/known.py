@@ -42,6 +42,8 @@ class Known:
     breached: bool
     ordered: bool
     created_at: datetime
+    highest: int = 0
+    """the highest rank it ever had"""
     incident_id: str | None = None
     resolved_at: datetime | None = None
     by_operator: bool = False
@@ -69,16 +71,25 @@ class Known:
         return not self.closed and not self.suppressed
 
     def shows(self, mode: str | None, sensor: str | None) -> bool:
-        """Whether that is the same failure: the same mode, or the same first contributor's sensor."""
-        return (mode is not None and mode == self.mode) or (sensor is not None and sensor == self.sensor)
+        """Whether that is the same failure: the same mode, or the same first contributor's sensor.
+
+        What names neither cannot be told from anything.
+        """
+        nothing = mode is None and sensor is None
+        return nothing or (mode is not None and mode == self.mode) or (sensor is not None and sensor == self.sensor)
+
+    def recent(self, moment: datetime) -> bool:
+        """Whether it was seen not long before."""
+        return moment - self.last <= BELIEVED_FALSE
 
     def ends_in(self, mode: str | None) -> bool:
         """Whether that is how such a failure ends: a machine that was known to fail stands still."""
         return mode == STANDSTILL and self.mode not in (None, SENSOR_FAULT)
 
     def covers(self, moment: datetime) -> bool:
-        """Whether a closed alert already spoke of that moment."""
-        return self.closed and self.first <= moment <= max(self.last, self.resolved_at or self.last)
+        """Whether a closed alert already spoke of that moment: what a person closed, up to then."""
+        until = self.resolved_at if self.by_operator else None
+        return self.closed and self.first <= moment <= max(self.last, until or self.last)
 
     def silences(self, moment: datetime, rank: int) -> bool:
         """Whether a person's closing still answers for what is seen at that moment."""
@@ -89,7 +100,9 @@ class Known:
         return moment <= self.resolved_at + SETTLING
 
 
-def known_alerts(board: pl.DataFrame, closed_by_operator: Collection[str], since: datetime) -> list[Known]:
+def known_alerts(
+    board: pl.DataFrame, closed_by_operator: Collection[str], since: datetime, highest: Mapping[str, int]
+) -> list[Known]:
     """The alerts that matter to windows after `since`, in the order of their first detection.
 
     Repetitions are left out: they were written for audit. Alerts under a mute stay, for the mute will end.
@@ -103,10 +116,13 @@ def known_alerts(board: pl.DataFrame, closed_by_operator: Collection[str], since
         _muted=muted,
         _last=pl.max_horizontal("first_detected_at", "last_seen_at"),
     ).sort("first_detected_at", "alert_id")
-    return [_known(row, row["alert_id"] in closed_by_operator) for row in told.iter_rows(named=True)]
+    return [
+        _known(row, row["alert_id"] in closed_by_operator, highest.get(row["alert_id"], 0))
+        for row in told.iter_rows(named=True)
+    ]
 
 
-def _known(row: dict[str, Any], by_operator: bool) -> Known:
+def _known(row: dict[str, Any], by_operator: bool, highest: int) -> Known:
     return Known(
         alert_id=row["alert_id"],
         device_id=row["device_id"],
@@ -125,6 +141,7 @@ def _known(row: dict[str, Any], by_operator: bool) -> Known:
         breached=row["sla_breached"],
         ordered=row["work_order_at"] is not None,
         created_at=row["alert_created_at"],
+        highest=max(highest, RANK[row["severity"]]),
         incident_id=row["incident_id"],
         resolved_at=row["resolved_at"],
         by_operator=by_operator,

@@ -76,7 +76,7 @@ class Judgement:
         begun = [a for a in mine if not a.closed and a.first <= moment]
         later = [a for a in mine if not a.closed and a.first > moment]
         answered = [a for a in mine if a.shows(mode, sensor) and (a.covers(moment) or a.silences(moment, rank))]
-        return _of(begun, mode, sensor) or next(iter(answered), None) or _of(later, mode, sensor)
+        return _of(begun, mode, sensor, moment) or next(iter(answered), None) or _of(later, mode, sensor, moment)
 
     def _open(self, hit: Hit, rank: int, mode: str | None, sensor: str | None) -> None:
         moment = hit["window_end"]
@@ -92,7 +92,7 @@ class Judgement:
             Known(
                 row["alert_id"], hit["device_id"], hit["source"], hit["model_id"], rank, mode, sensor, moment, moment,
                 "OPEN", "ANOMALY_DETECTED", bool(row["suppressed"]), bool(row["suppressed"]),
-                self.now + SLA_BY_SEVERITY[row["severity"]], False, rank >= HIGH, self.now, new=True, seen=True,
+                self.now + SLA_BY_SEVERITY[row["severity"]], False, rank >= HIGH, self.now, rank, new=True, seen=True,
             )
         )  # fmt: skip
 
@@ -100,12 +100,15 @@ class Judgement:
         """One more window of an alert that is open."""
         moment = hit["window_end"]
         alert.seen = True
-        if alert.first <= moment <= alert.last:  # judged before
-            return
         if moment < alert.first:
             alert.first = moment
             self.change(alert, "sustained", f"earlier {moment.isoformat()}", first_detected_at=moment)
+        if moment <= alert.last:  # judged before, or late: only what is worse than it ever was is news
+            if rank > alert.highest and not alert.streaming:
+                self._escalate(alert, hit, rank)
             return
+        if hit["mute_id"] is not None and not alert.suppressed:
+            self.mute(alert, hit["mute_id"], hit["mute_reason"])
         if alert.muted and hit["mute_id"] is None:
             self._unmute(alert, moment)
         if rank > alert.rank and not alert.streaming:
@@ -130,6 +133,8 @@ class Judgement:
             "models_flagging": hit["models_flagging"],
             **_seen(hit),
         }
+        if not alert.suppressed:  # the reason of a mute stays
+            fields["note"] = f"worse: it was {SEVERITIES[alert.rank - 1]}"
         if _sensor(hit) == alert.sensor:  # by its first contributor an alert is told from others
             fields["top_contributors"] = hit["top_contributors"]
         if not alert.breached:
@@ -141,7 +146,7 @@ class Judgement:
         if mode is not None and not alert.ends_in(mode) and not self._stands(alert, mode):
             alert.mode = mode
             fields |= {name: hit[name] for name in DIAGNOSIS}
-        alert.rank, alert.alert_type = rank, "ANOMALY_ESCALATED"
+        alert.rank, alert.highest, alert.alert_type = rank, max(rank, alert.highest), "ANOMALY_ESCALATED"
         self.change(alert, "escalated", f"{severity} {hit['window_end'].isoformat()}", **fields)
 
     def _stands(self, alert: Known, mode: str) -> bool:
@@ -168,9 +173,17 @@ class Judgement:
                 if not mine or mode is None or alert.ends_in(mode):
                     continue
                 if alert.shows(mode, _sensor(hit)) and not self._stands(alert, mode):
-                    alert.mode = mode
                     told = {name: hit[name] for name in DIAGNOSIS}
+                    if mode != alert.mode:
+                        alert.mode = mode
+                        told["title"], told["description"] = device_text(hit, alert.rank)
                     self.change(alert, "diagnosed", hit["window_end"].isoformat(), last_seen_at=alert.last, **told)
+
+    def mute(self, alert: Known, mute_id: str, reason: str | None) -> None:
+        """A mute has begun while it stood."""
+        alert.suppressed = alert.muted = True
+        by = MUTE + mute_id
+        self.change(alert, "muted", f"{by} {self.now.isoformat()}", suppressed=True, suppressed_by=by, note=reason)
 
     def _unmute(self, alert: Known, moment: datetime) -> None:
         """Its mute is over and it is still there: from now on it is somebody's."""
@@ -213,14 +226,14 @@ class Judgement:
         return pl.concat(parts) if parts else DEVICE_ALERTS.empty()
 
 
-def _of(alerts: list[Known], mode: str | None, sensor: str | None) -> Known | None:
+def _of(alerts: list[Known], mode: str | None, sensor: str | None, moment: datetime) -> Known | None:
     """The open alert that shows this: first by its failure mode, then by what it shows."""
     for one in alerts:
         if mode is not None and mode == one.mode:
             return one
     for one in alerts:
         # What the stream found dying looks odd in every way: nobody needs a second alert that knows no more.
-        if one.shows(mode, sensor) or one.ends_in(mode) or (one.streaming and mode is None):
+        if one.shows(mode, sensor) or one.ends_in(mode) or (one.streaming and mode is None and one.recent(moment)):
             return one
     return None
 

@@ -1,7 +1,7 @@
 """What becomes of alerts that nothing adds to: resolved, eased, withdrawn, and the stream's word weighed. No I/O."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -101,7 +101,7 @@ def reconcile(
     Above 0.85 it is sustained; below 0.6 in all of them it was transient; else, or without a score, nothing changes.
     """
     for alert in judgement.alerts:
-        if not alert.streaming or not alert.standing:
+        if not alert.streaming or alert.closed or (alert.suppressed and not alert.muted):
             continue
         devices = [alert.device_id, *members.get(alert.alert_id, ())]
         after = [_after(windows.get(device, ()), alert.created_at, end) for device in devices]
@@ -123,7 +123,8 @@ def reconcile(
             and alert.status in _NOBODY_AT_IT
             and sum(len(part) >= _AFTER_EVENT for part in after) > len(devices) / 2
         ):
-            note = f"transient: the models score {highest:.2f} at most in the windows after it"
+            before = "transient" if alert.alert_type == "ANOMALY_DETECTED" else "over"
+            note = f"{before}: the models score {highest:.2f} at most in the last windows"
             _resolve(judgement, alert, newest, note)
 
 
@@ -145,12 +146,22 @@ def merge(judgement: Judgement) -> None:
                 _under(judgement, group[0], group[1:], mode)
 
 
+def retire(judgement: Judgement, active: Collection[str]) -> None:
+    """Nobody is asked to look at machines that are gone."""
+    for alert in judgement.alerts:
+        if not alert.closed and alert.device_id not in active:
+            _resolve(judgement, alert, judgement.now, "the device is retired")
+
+
 def _under(judgement: Judgement, stays: Known, others: Sequence[Known], mode: str) -> None:
     for other in others:
         other.suppressed = True
         if other.alert_id in judgement.created:
             judgement.created[other.alert_id] |= {"suppressed": True, "suppressed_by": stays.alert_id}
             continue
+        if other.status != "OPEN" and stays.status == "OPEN":  # somebody is at it: it stays theirs
+            stays.status = other.status
+            judgement.change(stays, "sustained", f"taken {other.alert_id}", status=other.status)
         note = f"one failure ({mode.replace('_', ' ')}), one alert: it goes on under {stays.alert_id}"
         judgement.change(
             other, "grouped", stays.alert_id, suppressed=True, suppressed_by=stays.alert_id, note=note

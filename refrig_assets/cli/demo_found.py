@@ -1,6 +1,7 @@
 """The demo's injected faults against its alerts: what was found, when, how long before failure. Frames only."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -102,13 +103,19 @@ def _sites_together(faults: list[dict[str, Any]]) -> list[dict[str, Any]]:
         found = sorted((f for f in same if f["found_at"] is not None), key=lambda f: f["found_at"])
         shown = dict(found[0] if found else same[0])
         if len(same) > 1:
-            incidents = {f["incident_id"] for f in found} - {None}
-            shown |= {
-                "devices": len(same), "devices_found": len(found), "incidents": len(incidents),
-                "right": bool(found) and sum(bool(f["right"]) for f in found) > len(found) / 2,
-            }  # fmt: skip
+            shown |= _of_many(same, found)
         rows.append(shown)
     return rows
+
+
+def _of_many(same: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    modes = Counter(f["diagnosis"] for f in found if f["diagnosis"] is not None)
+    mode = modes.most_common(1)[0][0] if modes else None
+    return {
+        "devices": len(same), "devices_found": len(found), "incidents": len({f["incident_id"] for f in found} - {None}),
+        "diagnosis": mode, "diagnosed_so": modes[mode] if mode else 0,
+        "right": None if mode is None else mode in MODES_OF[same[0]["fault"]],
+    }  # fmt: skip
 
 
 def _counts(faults: list[dict[str, Any]], end: datetime) -> dict[str, Any]:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 Part = tuple[datetime, datetime]
 Item = TypeVar("Item")
 TRAINING_STEPS = 7
-TRAINING_ROWS = 100_000
 _GATEWAYS = 1
 
 
@@ -176,7 +175,7 @@ def _follow(spec: DemoSpec, part: Part, made: Helpers, history: History) -> None
     start, end = part
     history.note("windows and trends", made.models.submit(work.windows, start, end).result())
     if end == spec.trained_until:
-        history.note("train", made.models.submit(work.train, end, TRAINING_ROWS).result())
+        history.note("train", made.models.submit(work.train, end).result())
     if _is_scored(spec, start):
         history.note("score", made.models.submit(work.score, start, end).result())
         history.note("alert", made.models.submit(work.alert, start, end).result())

@@ -7,6 +7,8 @@ from typing import Any
 
 from refrig_assets.cli.common import console, print_table
 
+_FALSE_SHOWN = 8
+
 
 def show(document: Mapping[str, Any], home: Path) -> None:
     _show_account(document["counted"], document["sent"])
@@ -93,7 +95,7 @@ def _show_faults(history: Mapping[str, Any]) -> None:
     if missed:
         told = ", ".join(f"{f['device_id']} ({f['fault']}, size {f['severity']:.2f})" for f in missed)
         console().print(f"Missed: {told}")
-    for alert in false["alerts"]:
+    for alert in false["alerts"][:_FALSE_SHOWN]:
         why = f"broken telemetry: {alert['fault']}" if alert["fault"] else "no fault"
         console().print(f"  false: {alert['device_id']} {alert['highest']}: {alert['title']} ({why})", soft_wrap=True)
 
@@ -123,6 +125,8 @@ def _diagnosis(fault: Mapping[str, Any], coming: bool) -> str:
     if fault["diagnosis"] is None:
         return "none"
     told = f"{_mark(fault['right'])} {fault['diagnosis']}"
+    if fault.get("devices", 1) > 1:
+        told += f", of {fault['diagnosed_so']}"
     if coming and fault["hours_left"] is not None:
         low, high = fault["hours_left_low"], fault["hours_left_high"]
         told += f", {fault['hours_left']:.0f} h left" + (f" ({low:.0f}–{high:.0f})" if low is not None else "")

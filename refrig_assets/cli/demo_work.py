@@ -98,12 +98,11 @@ def windows(start: datetime, end: datetime) -> Done:
     return _run("windows and trends", "hourly", start, end, _WINDOWS)
 
 
-def train(end: datetime, rows: int) -> Done:
+def train(end: datetime) -> Done:
     """All four models on what there is before `end`, each released: the first has no other to be compared with."""
     from refrig_assets.contracts.scoring import DETECTORS
 
-    settings = {"ops": {"training_data": {"config": {"max_rows": rows}}}}
-    done = _run("train", "train_all", end - timedelta(days=1), end, config=settings)
+    done = _run("train", "train_all", end - timedelta(days=1), end)
     registry = _models()
     for model_id in DETECTORS:
         version = registry.aliases(model_id)["staging"]

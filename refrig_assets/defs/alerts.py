@@ -23,7 +23,7 @@ from refrig_assets.pipeline.alert_checks import (
     promptness_finding,
     silenced_finding,
 )
-from refrig_assets.pipeline.alert_log import escalate_overdue, read_log
+from refrig_assets.pipeline.alert_log import escalate_overdue, read_log, release_relapses
 from refrig_assets.pipeline.fleet_report import sites_of
 from refrig_assets.pipeline.labelling import settle_labels
 from refrig_assets.pipeline.published import publish_board
@@ -51,6 +51,7 @@ def alert_board(context: dg.AssetExecutionContext, lake: LakeResource, clock: Cl
     """Escalate what nobody took in time, then fold the log and write the days on which an alert changed."""
     the_lake, now = lake.lake, clock.now
     with retried_if_transient(context):
+        released = release_relapses(the_lake, now)
         escalated = escalate_overdue(the_lake, now)
         settle_labels(the_lake)
         published = publish_board(the_lake)
@@ -66,6 +67,7 @@ def alert_board(context: dg.AssetExecutionContext, lake: LakeResource, clock: Cl
             **shown,
             "dagster/row_count": published.alerts,
             "escalated_by_this_run": escalated.written,
+            "told_again_by_this_run": released.written,
             "by_status": counts_table(
                 dict(board["status"].value_counts().sort("status").iter_rows()), "status", "alerts"
             ),

@@ -14,10 +14,12 @@ from refrig_assets.evaluation.raised import raised as raised_alerts
 from refrig_assets.lake import HOUR, Lake
 from refrig_assets.pipeline.fallback import RULES, Rule
 
+ALARMS = "alarms_per_10_min_of_100000_healthy"
 BARS: Mapping[str, tuple[float, bool]] = {  # value, at most
     "found_12h": (0.9, False),
     "false_high_per_1000_device_days": (1.0, True),
     "fewer_false_than_rules": (5.0, False),
+    ALARMS: (1.0, True),
 }
 RULES_CURVE, LIMITS_CURVE, PRODUCT_CURVE = "fallback rules", "threshold limits", "highest of the hourly models"
 _COLUMNS = (
@@ -112,9 +114,10 @@ def _number(value: object) -> float | None:
 
 def _false_high_by_class(raised: pl.DataFrame, scored: Scored, days: dict[str, float]) -> dict[str, float]:
     counts = judge.false_counts(raised, scored)
-    return {
-        f"false_high_per_1000_device_days_{kind}": judge.per_1000_days({kind: n}, days) for kind, n in counts.items()
-    }
+    rates = {kind: judge.per_1000_days({kind: n}, days) for kind, n in counts.items()}
+    by_class = {f"false_high_per_1000_device_days_{kind}": rate for kind, rate in rates.items()}
+    # HIGH and above wake somebody. 100,000 healthy devices make 100,000 device-days in 144 times ten minutes.
+    return {**by_class, ALARMS: rates[judge.HEALTHY] * 100 / 144}
 
 
 def _false_row(name: str, raised: pl.DataFrame, scored: Scored, days: dict[str, float]) -> dict[str, float | str]:

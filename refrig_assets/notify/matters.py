@@ -14,7 +14,7 @@ import polars as pl
 
 from refrig_assets.alerting.fold import fold
 from refrig_assets.alerting.standing import is_closed, is_standing, severity_rank
-from refrig_assets.contracts.alerts import LEVELS, SEVERITIES
+from refrig_assets.contracts.alerts import LEVELS, SEVERITIES, SLA_BY_SEVERITY
 from refrig_assets.notify.routing import About
 
 HORIZON = timedelta(hours=6)
@@ -150,7 +150,7 @@ def _matter(row: Mapping[str, Any]) -> Matter:
         moments.append(row["since"])
     if row["higher"]:
         events.append(f"level:{level}")
-        moments.append(row["escalated_at"])
+        moments.append(_level_since(row))
     facts = {name: row[name] for name in (*_FACTS, "model", *_SITE_FACTS)}
     return Matter(
         identity(row["alert_id"], *events),
@@ -161,6 +161,15 @@ def _matter(row: Mapping[str, Any]) -> Matter:
         facts,
         row["incident_id"],
     )
+
+
+def _level_since(row: Mapping[str, Any]) -> datetime | None:
+    """When a level was reached. What was over its deadline long before it was escalated is history, not neglect."""
+    allowed = SLA_BY_SEVERITY[row["severity"]]
+    at, deadline = row["escalated_at"], row["sla_deadline"]
+    late = at is not None and deadline is not None and at - deadline > 2 * allowed + HORIZON
+    since: datetime | None = row["since"] if late else at
+    return since
 
 
 def told_of(rows: Sequence[tuple[str, str]]) -> dict[str, Told]:

@@ -13,6 +13,7 @@ import polars as pl
 from refrig_assets.alerting.changes import incomplete
 from refrig_assets.alerting.deadlines import escalations
 from refrig_assets.alerting.fold import fold
+from refrig_assets.alerting.releasing import releases
 from refrig_assets.contracts import DEVICE_ALERTS, ContractError, Violation
 from refrig_assets.contracts.alerts import BATCH, STREAM
 from refrig_assets.lake import Lake, MarkTakenError, TableFile
@@ -103,6 +104,11 @@ def read_log(lake: Lake, version: int | None = None) -> pl.DataFrame:
 def current_board(lake: Lake) -> pl.DataFrame:
     """The alerts as the log tells of them now, published or not."""
     return fold(read_log(lake))
+
+
+def release_relapses(lake: Lake, now: datetime) -> Appended:
+    """Tell of events that the stream took for repetitions of alerts which no longer stand."""
+    return append_changes(lake, releases(current_board(lake), now))
 
 
 def escalate_overdue(lake: Lake, now: datetime, actor: str = BATCH) -> Appended:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from refrig_assets.alerting.fold import fold
-from refrig_assets.alerting.judging import Span, judge
+from refrig_assets.alerting.judging import Fleet, Span, judge
 from refrig_assets.alerting.known import SETTLING
 from refrig_assets.alerting.lifecycle import DIAGNOSIS
 from refrig_assets.alerting.mutes import mute_row, muted
@@ -14,7 +14,8 @@ from refrig_assets.alerting.settling import QUIET_FOR
 from refrig_assets.alerting.severity import severities, with_last_good
 from refrig_assets.alerting.sustained import LOOK_BACK, MEDIUM, rank, sustained
 from refrig_assets.contracts import ALERT_MUTES, DEVICE_ALERTS, DEVICE_REGISTRY, MAINTENANCE_EVENTS, MODEL_SCORES
-from refrig_assets.contracts.alerts import CLOSED_STATUSES, OPERATOR
+from refrig_assets.contracts.alerts import CLOSED_STATUSES
+from refrig_assets.contracts.base import TS
 from refrig_assets.contracts.scoring import DETECTORS, EXPIRED_AFTER, RULES_FALLBACK, USE_BY
 from refrig_assets.lake import HOUR, Lake
 from refrig_assets.pipeline.alert_log import AlertLog
@@ -88,8 +89,9 @@ class Alerting:
         windows = self._windows(hour, end, models, standing, facts, report)
         watch.lap("scores")
         hits = self._hits(windows, hour, end, facts, report, watch)
-        sizes = dict(facts.group_by("site_id").len().iter_rows())
-        changes = judge(windows, hits, board, _closed_by_operators(log), sizes, Span(hour, end, judged_at))
+        fleet = self._fleet(facts, board, hour, end)
+        span = Span(hour, end, judged_at, by_models=report.source == "batch")
+        changes = judge(windows, hits, log, fleet, span)
         watch.lap("judge")
         self._write(changes, report)
         watch.lap("write")
@@ -147,6 +149,15 @@ class Alerting:
         watch.lap("diagnose")
         return hits.join(said, on="device_id", how="left").sort("device_id", "window_end")
 
+    def _fleet(self, facts: pl.DataFrame, board: pl.DataFrame, hour: datetime, end: datetime) -> Fleet:
+        """Who is active, how large sites are, and which of the devices with an alert are under a mute at the end."""
+        sizes = dict(facts.group_by("site_id").len().iter_rows())
+        standing = board.filter(~pl.col("suppressed") & ~pl.col("status").is_in(list(CLOSED_STATUSES)))
+        asked = standing.select("device_id").unique().join(facts.select("device_id", "site_id"), on="device_id")
+        told = muted(asked.with_columns(moment=pl.lit(end, dtype=TS)), self._mutes(hour, end)).drop_nulls("mute_id")
+        under = {d: (m, why) for d, m, why in told.select("device_id", "mute_id", "mute_reason").iter_rows()}
+        return Fleet(set(facts["device_id"]), sizes, under)
+
     def _mutes(self, hour: datetime, end: datetime) -> pl.DataFrame:
         """The mutes, and machines that have just been worked on: for two hours they settle."""
         done = self.lake.table(MAINTENANCE_EVENTS).read()
@@ -195,11 +206,6 @@ def alerts_of(lake: Lake, report: AlertReport, most: int = 20) -> pl.DataFrame:
     rows = told.filter(pl.col("alert_id").is_in(report.created) & (pl.col("change") == "created")).collect()
     order = [rank().alias("_rank"), "anomaly_score", "device_id"]
     return rows.sort(order, descending=[True, True, False]).head(most).select(columns)
-
-
-def _closed_by_operators(log: pl.DataFrame) -> set[str]:
-    by_operator = pl.col("actor").str.starts_with(OPERATOR) & pl.col("status").is_in(list(CLOSED_STATUSES))
-    return set(log.filter(by_operator)["alert_id"])
 
 
 def _counts(values: pl.Series) -> dict[str, int]:

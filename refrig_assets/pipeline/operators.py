@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from refrig_assets.alerting.changes import log_rows, operator_actions
+from refrig_assets.alerting.changes import deadline, log_rows, operator_actions
 from refrig_assets.alerting.fold import fold
 from refrig_assets.alerting.mutes import muted
 from refrig_assets.alerting.naming import resolve
@@ -15,6 +15,7 @@ from refrig_assets.alerting.operating import CLOSING, Action, ActionError, Refus
 from refrig_assets.alerting.standing import is_closed
 from refrig_assets.contracts import DEVICE_REGISTRY
 from refrig_assets.contracts.alerts import OPERATOR
+from refrig_assets.contracts.base import TS
 from refrig_assets.lake import Lake
 from refrig_assets.pipeline.alert_log import append_changes
 from refrig_assets.pipeline.alert_reading import alert_ids, history, holders, read_board
@@ -80,7 +81,10 @@ def unmute_alerts(lake: Lake, mute: str, *, by: str, now: datetime) -> tuple[Mut
     ended = cancel_mute(lake, mute, by=by, at=now)
     silenced_by = f"mute:{ended.mute_id}"
     board = read_board(lake).filter(~is_closed() & (pl.col("suppressed_by") == silenced_by))
-    rows = board.select("alert_id", pl.lit(now).alias("changed_at"), pl.lit(value=False).alias("suppressed"))
+    # Nobody could take it while it was silent: its time begins now.
+    rows = board.with_columns(alert_created_at=pl.lit(now, dtype=TS)).select(
+        "alert_id", changed_at="alert_created_at", suppressed=pl.lit(value=False), sla_deadline=deadline()
+    )
     written = append_changes(lake, log_rows(rows, "unmuted", f"{OPERATOR}{by}", silenced_by)).written
     return ended, written
 

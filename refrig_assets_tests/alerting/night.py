@@ -8,14 +8,13 @@ from typing import Any
 import polars as pl
 
 from refrig_assets.alerting.fold import fold
-from refrig_assets.alerting.judging import Span, judge
+from refrig_assets.alerting.judging import Fleet, Span, judge
 from refrig_assets.alerting.lifecycle import DIAGNOSIS
 from refrig_assets.alerting.mutes import muted
 from refrig_assets.alerting.severity import SEVERITY_SCHEMA
 from refrig_assets.alerting.sustained import WINDOW, sustained
 from refrig_assets.contracts import ALERT_MUTES, DEVICE_ALERTS
-from refrig_assets.contracts.alerts import CLOSED_STATUSES, OPERATOR
-from refrig_assets.contracts.base import STR
+from refrig_assets.contracts.base import STR, TS
 from refrig_assets_tests.builders import HOUR
 
 SCORES = {"LOW": 0.65, "MEDIUM": 0.75, "HIGH": 0.9, "CRITICAL": 0.97}
@@ -59,6 +58,8 @@ class Night:
     """by device"""
     mutes: Sequence[Mapping[str, Any]] = ()
     sites: Mapping[str, str] = field(default_factory=dict)
+    retired: Sequence[str] = ()
+    source: str = "batch"
     log: pl.DataFrame = field(default_factory=DEVICE_ALERTS.empty)
 
     def judge(self, hour: int, until: float | None = None, now: datetime | None = None) -> pl.DataFrame:
@@ -70,13 +71,15 @@ class Night:
         )
         told = sustained(rows)
         hits = self._hits(told.filter((pl.col("window_end") > start) & pl.col("confirmed").is_not_null()))
-        by_people = pl.col("actor").str.starts_with(OPERATOR) & pl.col("status").is_in(list(CLOSED_STATUSES))
         sizes: dict[str, int] = {}
         for device in {w["device_id"] for w in self.windows}:
             site = self.sites.get(device, "site-1")
             sizes[site] = sizes.get(site, 0) + 1
-        span = Span(start, end, now or end + timedelta(minutes=5))
-        changes = judge(told, hits, fold(self.log), set(self.log.filter(by_people)["alert_id"]), sizes, span)
+        active = {w["device_id"] for w in self.windows} - set(self.retired) | set(self.board["device_id"]) - set(
+            self.retired
+        )
+        span = Span(start, end, now or end + timedelta(minutes=5), by_models=self.source == "batch")
+        changes = judge(told, hits, self.log, Fleet(active, sizes, self._muted(end)), span)
         return self.add(changes)
 
     def judge_all(self, hours: int) -> "Night":
@@ -109,13 +112,23 @@ class Night:
             pl.Series("site_id", sites, dtype=STR),
             *(pl.lit(None, dtype=STR).alias(n) for n in ("site_name", "model", "maintenance_contact")),
             *(pl.lit(None, dtype=t).alias(n) for n, t in empty.items()),
-            source=pl.lit("batch"),
+            source=pl.lit(self.source),
         ).with_columns(
             pl.Series("failure_mode", [m for m, _ in modes], dtype=STR),
             pl.Series("diagnosis_confidence", [c for _, c in modes], dtype=pl.Float64),
         )
-        mutes = pl.DataFrame(list(self.mutes), schema=ALERT_MUTES.dtypes, orient="row")
-        return muted(found.with_columns(moment="window_end"), mutes).drop("moment")
+        return muted(found.with_columns(moment="window_end"), self._mutes).drop("moment")
+
+    @property
+    def _mutes(self) -> pl.DataFrame:
+        return pl.DataFrame(list(self.mutes), schema=ALERT_MUTES.dtypes, orient="row")
+
+    def _muted(self, end: datetime) -> dict[str, tuple[str, str | None]]:
+        devices = pl.DataFrame({"device_id": sorted(set(self.board["device_id"]))}, schema={"device_id": STR})
+        sites = [self.sites.get(d, "site-1") for d in devices["device_id"]]
+        asked = devices.with_columns(pl.Series("site_id", sites, dtype=STR), moment=pl.lit(end, dtype=TS))
+        told = muted(asked, self._mutes).drop_nulls("mute_id")
+        return {d: (m, why) for d, m, why in told.select("device_id", "mute_id", "mute_reason").iter_rows()}
 
 
 assert timedelta(minutes=15) == WINDOW

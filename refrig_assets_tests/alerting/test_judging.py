@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from refrig_assets.alerting.changes import operator_action
+from refrig_assets.alerting.changes import log_rows, operator_action
 from refrig_assets.alerting.mutes import mute_row
 from refrig_assets_tests.alerting.makers import alert, created_alerts
 from refrig_assets_tests.alerting.night import Night, quarters, window
@@ -310,3 +310,121 @@ def test_a_few_devices_of_a_site_are_looked_at_one_by_one() -> None:
     night = Night([w for n in range(1, 5) for w in quarters(15, 60, "MEDIUM", f"dev-{n}")])
     night.judge(0)
     assert night.told["incident_id"].null_count() == 4
+
+
+# --- what must not be lost or closed by mistake ----------------------------------------------------------------------
+
+
+def test_rules_on_features_open_alerts_and_end_none() -> None:
+    night = with_stream(quarters(15, 120, "LOW", anomaly_score=0.0, model_id="rules_fallback"))
+    night.source = "fallback"
+    night.judge(0)
+    assert night.told.filter(pl.col("source") == "streaming")["status"].item() == "OPEN"
+    models = Night(quarters(15, 60, "HIGH"))
+    models.judge(0)
+    models.source, models.windows = "fallback", quarters(15, 60, anomaly_score=0.0)
+    models.judge(0, now=at(200))
+    assert only(models.told)["status"] == "OPEN"
+
+
+def test_worse_scores_of_windows_already_judged_raise_the_alert() -> None:
+    night = Night(quarters(15, 60, "MEDIUM"))
+    night.judge(0)
+    night.windows = quarters(15, 60, "HIGH")  # the daily models have looked at the same windows
+    night.judge(0, now=at(75))
+    row = only(night.told)
+    assert row["severity"] == "HIGH"
+    assert row["note"] == "worse: it was MEDIUM"
+    assert night.judge(0, now=at(80)).is_empty()
+
+
+def test_an_hour_judged_after_the_next_one_may_be_worse() -> None:
+    night = Night([*quarters(15, 60, "MEDIUM"), window(75, "CRITICAL"), *quarters(90, 180, "MEDIUM")])
+    night.judge(0)
+    night.judge(2)
+    night.judge(1, now=at(190))
+    assert only(night.told)["severity"] == "CRITICAL"
+
+
+def test_what_was_eased_is_not_raised_again_by_its_own_past() -> None:
+    night = Night([*quarters(15, 60, "HIGH"), *quarters(75, 420, "MEDIUM")])
+    night.judge_all(7)
+    assert only(night.told)["severity"] == "MEDIUM"
+    night.judge(0, now=at(430))
+    assert only(night.told)["severity"] == "MEDIUM"
+
+
+def test_hours_judged_late_in_one_go_do_not_swallow_a_relapse() -> None:
+    night = Night([*quarters(15, 60, "HIGH"), *quarters(75, 360), *quarters(375, 420, "CRITICAL")])
+    for hour in range(7):
+        night.judge(hour, now=at(900 + hour))
+    assert night.told.filter(pl.col("status") == "OPEN")["severity"].to_list() == ["CRITICAL"]
+
+
+def test_a_mute_that_begins_while_an_alert_stands_silences_it_and_gives_it_back() -> None:
+    when = {"starts_at": at(70), "ends_at": at(130), "made_at": HOUR}
+    mute = mute_row(mute_id="m1", device_id="dev-1", reason="planned works", made_by="ann", **when)
+    night = Night([*quarters(15, 60, "MEDIUM"), *quarters(75, 120, "CRITICAL"), *quarters(135, 180, "CRITICAL")])
+    night.mutes = [mute]
+    night.judge(0)
+    assert not only(night.told)["suppressed"]
+    night.judge(1)
+    assert night.told.is_empty()
+    night.judge(2)
+    row = only(night.told)
+    assert row["severity"] == "CRITICAL"
+    assert row["sla_deadline"] > at(180)
+
+
+def test_a_muted_critical_of_the_stream_ends_when_the_machine_is_quiet() -> None:
+    night = with_stream(quarters(15, 240), suppressed=True, suppressed_by="mute:m1")
+    night.judge_all(2)
+    assert only(night.board)["status"] == "RESOLVED"
+
+
+def test_what_names_nothing_is_one_alert_not_one_a_window() -> None:
+    night = Night(quarters(15, 240, "MEDIUM", top_contributors=None, contributor_scores=None)).judge_all(4)
+    assert night.told.height == 1
+
+
+def test_nobody_is_asked_to_look_at_a_retired_machine() -> None:
+    night = Night(quarters(15, 60, "HIGH"))
+    night.judge(0)
+    night.retired = ["dev-1"]
+    night.judge(1)
+    row = only(night.told)
+    assert (row["status"], row["note"]) == ("RESOLVED", "the device is retired")
+
+
+def test_whoever_is_at_a_machine_keeps_it_when_the_stream_joins_in() -> None:
+    night = Night(quarters(15, 120, "HIGH", contributor="current_compressor_mean"))
+    night.diagnoses = {"dev-1": ("compressor_overload", 0.9)}
+    night.judge(0)
+    night.add(operator_action(only(night.told)["alert_id"], "started", "ann", at(66)))
+    stream = alert("dev-1", at(70), top_contributors=["current_compressor_max"], failure_mode="compressor_overload")
+    night.add(created_alerts(stream))
+    night.judge(1)
+    row = only(night.told)
+    assert (row["alert_id"], row["status"]) == (stream["alert_id"], "IN_PROGRESS")
+
+
+def test_what_was_reopened_and_then_went_quiet_was_not_closed_by_a_person() -> None:
+    night = Night([*quarters(15, 60, "MEDIUM"), *quarters(75, 360), *quarters(375, 420, "HIGH")])
+    night.judge(0)
+    first = only(night.told)["alert_id"]
+    night.add(operator_action(first, "false_positive", "ann", at(66)))
+    night.add(operator_action(first, "acknowledged", "ann", at(67)))
+    for hour in range(1, 7):
+        night.judge(hour)
+    assert night.told.filter(pl.col("alert_id") == first)["status"].item() == "RESOLVED"
+    assert night.told.filter(pl.col("status") == "OPEN")["severity"].to_list() == ["HIGH"]
+
+
+def test_a_diagnosis_without_hours_left_takes_back_those_of_the_one_before() -> None:
+    night = Night(quarters(15, 60, "MEDIUM"))
+    night.judge(0)
+    one = only(night.told)["alert_id"]
+    told = {"alert_id": one, "failure_mode": "refrigerant_leak", "diagnosis_confidence": 0.9}
+    night.add(log_rows([told | {"changed_at": at(70), "hours_left": 59.0}], "diagnosed", "batch", "1"))
+    night.add(log_rows([told | {"changed_at": at(80), "hours_left": None}], "diagnosed", "batch", "2"))
+    assert only(night.told)["hours_left"] is None
