@@ -104,7 +104,7 @@ def _fault_row(fault: Mapping[str, Any], until: datetime) -> tuple[object, ...]:
     found, fails = fault["found_at"], fault["failure_time"]
     many = fault.get("devices", 1)
     device = fault["device_id"] if many == 1 else f"{many} devices of {fault.get('site_id') or 'a site'}"
-    kind = fault["fault"] + (f" ({fault['sensor']})" if fault["sensor"] else "")
+    kind = _plain(fault["fault"]) + (f" ({_plain(fault['sensor'])})" if fault["sensor"] else "")
     when = "–" if fails is None else f"{fails:%a %d %H:%M}"
     if fails is not None and fails > until:
         when = f"in {(fails - until).total_seconds() / 3600:.0f} h"
@@ -124,13 +124,17 @@ def _fault_row(fault: Mapping[str, Any], until: datetime) -> tuple[object, ...]:
 def _diagnosis(fault: Mapping[str, Any], coming: bool) -> str:
     if fault["diagnosis"] is None:
         return "none"
-    told = f"{_mark(fault['right'])} {fault['diagnosis']}"
+    told = f"{_mark(fault['right'])} {_plain(fault['diagnosis'])}"
     if fault.get("devices", 1) > 1:
         told += f", of {fault['diagnosed_so']}"
     if coming and fault["hours_left"] is not None:
         low, high = fault["hours_left_low"], fault["hours_left_high"]
         told += f", {fault['hours_left']:.0f} h left" + (f" ({low:.0f}–{high:.0f})" if low is not None else "")
     return told
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _mark(right: bool | None) -> str:
