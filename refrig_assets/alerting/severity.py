@@ -20,6 +20,7 @@ SEVERITY_SCHEMA = {
     "model_id": STR,  # the model that gave it
     "models_flagging": I32,
     "models_scoring": I32,
+    "flagging": STRS,  # which models flag
     "top_contributors": STRS,  # of the highest score that has any
     "contributor_scores": F64S,
     "carried": BOOL,  # some model's last good score stands in for one it did not give
@@ -52,6 +53,7 @@ def severities(
         pl.col("anomaly_score", "model_id").first(),
         pl.col("anomaly_flag").sum().cast(pl.Int32).alias("models_flagging"),
         pl.len().cast(pl.Int32).alias("models_scoring"),
+        pl.col("model_id").filter("anomaly_flag").sort().alias("flagging"),
         carried.alias("carried"),
     )
     reasons = (

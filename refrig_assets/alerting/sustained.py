@@ -7,6 +7,8 @@
 | MEDIUM, twice in a row | MEDIUM; once, it is listed as LOW |
 | LOW, twice in a row | LOW; once, it is nothing |
 | LOW or more for an hour, without a break | MEDIUM |
+| HIGH or CRITICAL by daily models alone | MEDIUM: they look at means that an hour's windows share |
+| anything by the isolation forest alone | LOW until it has lasted four hours: it knows no direction |
 """
 
 from datetime import timedelta
@@ -14,12 +16,13 @@ from datetime import timedelta
 import polars as pl
 
 from refrig_assets.contracts.alerts import SEVERITIES
-from refrig_assets.contracts.scoring import SCORED_WINDOW_MIN
+from refrig_assets.contracts.scoring import DAILY_DETECTORS, SCORED_WINDOW_MIN
 
 RANK = {name: i for i, name in enumerate(SEVERITIES, start=1)}
 LOW, MEDIUM, HIGH, CRITICAL = (RANK[name] for name in SEVERITIES)
 IN_A_ROW = 2
 LASTING = timedelta(hours=1)
+FOREST, FOREST_LASTING = "isolation_forest", timedelta(hours=4)
 WINDOW = timedelta(minutes=SCORED_WINDOW_MIN)
 # One window that was not scored does not break a row of them.
 _GAP = 2 * WINDOW
@@ -63,4 +66,15 @@ def sustained(windows: pl.DataFrame) -> pl.DataFrame:
         .then(LOW)
         .otherwise(0)
     )
-    return rows.with_columns(confirmed=severity_of(confirmed)).drop("_rank", "_before", "_row")
+    flags = pl.col("flagging").fill_null([])
+    by_daily = (flags.list.len() > 0) & flags.list.set_difference(list(DAILY_DETECTORS)).list.len().eq(0)
+    by_forest = (flags.list.len() == 1) & flags.list.contains(FOREST) & (pl.col("run") < FOREST_LASTING // WINDOW)
+    believed = (
+        pl.when(by_daily & (pl.col("_confirmed") > MEDIUM))
+        .then(MEDIUM)
+        .when(by_forest & (pl.col("_confirmed") == MEDIUM))
+        .then(LOW)
+        .otherwise("_confirmed")
+    )
+    rows = rows.with_columns(_confirmed=confirmed).with_columns(confirmed=severity_of(believed))
+    return rows.drop("_rank", "_before", "_row", "_confirmed")

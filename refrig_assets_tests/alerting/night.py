@@ -35,6 +35,7 @@ def window(
         "model_id": "statistical_baseline",
         "models_flagging": 2 if severity in ("HIGH", "CRITICAL") else int(severity is not None),
         "models_scoring": 2,
+        "flagging": [more.get("model_id", "statistical_baseline")] if severity else [],
         "top_contributors": [contributor] if severity else None,
         "contributor_scores": [1.0] if severity else None,
         "carried": False,

@@ -428,3 +428,26 @@ def test_a_diagnosis_without_hours_left_takes_back_those_of_the_one_before() -> 
     night.add(log_rows([told | {"changed_at": at(70), "hours_left": 59.0}], "diagnosed", "batch", "1"))
     night.add(log_rows([told | {"changed_at": at(80), "hours_left": None}], "diagnosed", "batch", "2"))
     assert only(night.told)["hours_left"] is None
+
+
+@pytest.mark.parametrize(
+    ("flagging", "minutes", "severity"),
+    [
+        (["dbscan_cohort"], 60, "MEDIUM"),
+        (["autoencoder", "dbscan_cohort"], 60, "MEDIUM"),
+        (["autoencoder", "isolation_forest"], 60, "CRITICAL"),
+        (["statistical_baseline"], 60, "CRITICAL"),
+    ],
+)
+def test_daily_models_alone_wake_nobody(flagging: list[str], minutes: float, severity: str) -> None:
+    night = Night(quarters(15, minutes, "CRITICAL", flagging=flagging))
+    night.judge(0)
+    assert only(night.told)["severity"] == severity
+
+
+def test_the_forest_alone_must_last() -> None:
+    night = Night(quarters(15, 300, "MEDIUM", model_id="isolation_forest"))
+    night.judge_all(3)
+    assert only(night.told)["severity"] == "LOW"
+    night.judge(3)
+    assert only(night.told)["severity"] == "MEDIUM"
