@@ -46,12 +46,13 @@ def test_training_rows_keep_to_the_contract_and_all_devices_have_some(lake: Lake
 
 def test_the_figures_have_their_stable_names() -> None:
     run = {"seconds": 2.0, "cpu_s": 3.0, "peak_bytes": 1e9, "rows": 10, "flagged": 1, "isolation_forest_s": 1.0}
-    found = scoring.Measured({"training_rows": 5}, dict.fromkeys(DETECTORS, run), [run, run], [run])
+    alerts = run | {"written": 1, "diagnosed": 1, "stages": {"judge": 0.1}}
+    found = scoring.Measured({"training_rows": 5}, dict.fromkeys(DETECTORS, run), [run, run], [alerts], [run])
     figures = scoring.figures_of(found)
     assert list(figures)[:4] == ["hourly_s", "all_four_s", "training_s", "peak_gb"]
     assert figures["training_s"] == 8.0
     bars = scoring.bars_of(figures)
-    assert set(bars) == {"hourly_s", "all_four_s", "training_s", "peak_gb"}
+    assert set(bars) == {"hourly_s", "all_four_s", "training_s", "peak_gb", "alerts_s"}
     assert all(bar.holds for bar in bars.values())
 
 

@@ -248,7 +248,7 @@ def test_mute_and_unmute(lake: Lake) -> None:
     one = document(run(lake, "mutes", "--json"))["mutes"]
     mine = next(m["mute_id"] for m in one if m["device_id"] == "dev-1")
     assert "dev-1 is no longer muted" in said(run(lake, "unmute", mine[:8]))
-    assert listed(lake)[0] == "dev-1"
+    assert "dev-1" in listed(lake)
     assert "It was ended before" in said(run(lake, "unmute", mine))
     assert len(document(run(lake, "mutes", "--all", "--json"))["mutes"]) == 2
     assert "there is no device 'dev-9'" in said(

@@ -24,7 +24,7 @@ from refrig_assets_tests.builders import HOUR, ONE_HOUR
 from refrig_assets_tests.pipeline.scored_lake import Source
 
 HOURS = 48
-ACTS = ("acknowledged", "started", "noted", "resolved", "false_positive")
+ACTS = ("acknowledged", "started", "noted", "noted", "noted", "resolved", "false_positive")
 
 
 def stream(lake: Lake) -> Iterator[str]:
@@ -34,7 +34,7 @@ def stream(lake: Lake) -> Iterator[str]:
         now = datetime.now(UTC)
         told = alert(f"live-{number}", now, alert_created_at=now)
         log.append(created_alerts(told))
-        yield f"created {told['alert_id']}"
+        yield f"created {told['alert_id']}\n"
 
 
 def batch(lake: Lake) -> Iterator[str]:
@@ -44,8 +44,7 @@ def batch(lake: Lake) -> Iterator[str]:
         for hour in range(HOURS):
             report = alerting.hour(HOUR + hour * ONE_HOUR, HOUR + timedelta(days=40))
             publish_board(lake)
-            for one in report.created:
-                yield f"created {one}"
+            yield "".join(f"created {one}\n" for one in report.created)
 
 
 def operator(lake: Lake, name: str) -> Iterator[str]:
@@ -55,11 +54,12 @@ def operator(lake: Lake, name: str) -> Iterator[str]:
         board = read_board(lake).filter(~pl.col("suppressed") & pl.col("status").is_in(["OPEN", "ACKNOWLEDGED"]))
         if board.is_empty():
             time.sleep(0.02)
+            yield ""
             continue
         one, change = dice.choice(board["alert_id"].to_list()), dice.choice(ACTS)
         done = act(lake, Action(change, name, note=f"{change} by {name}"), [one], datetime.now(UTC), strict=False)
         if not done.refused:
-            yield f"{change} {one}"
+            yield f"{change} {one}\n"
 
 
 def main() -> None:
@@ -71,7 +71,7 @@ def main() -> None:
     until = time.monotonic() + seconds
     with journal.open("w") as lines:
         for done in steps:
-            lines.write(f"{done}\n")
+            lines.write(done)
             lines.flush()
             if time.monotonic() > until:
                 return
