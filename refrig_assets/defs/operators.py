@@ -79,7 +79,7 @@ class MuteConfig(dg.Config):
 
 
 class ReScoreConfig(dg.Config):
-    """Hours to score and judge again: new scores take the place of the old, alerts that are known stay as they are."""
+    """Hours to score and judge again: new scores take the place of the old, worse ones raise an alert that is known."""
 
     operator: str = Field(description="Who wants it, for the record.")
     first_hour: str = Field(description="The first hour, ISO 8601 in UTC, like 2026-03-01T14:00.")
