@@ -141,7 +141,7 @@ def _predictions(digest: Digest) -> Iterable[str]:
     if digest.predictions.is_empty():
         return
     yield "### Predictions that ended"
-    ended = {"RESOLVED": "put right before", "FALSE_POSITIVE": "called false"}
+    ended = {"RESOLVED": "closed before it was expected to fail", "FALSE_POSITIVE": "called false"}
     yield markdown_table(
         digest.predictions.select(
             device="device_id",
@@ -150,7 +150,7 @@ def _predictions(digest: Digest) -> Iterable[str]:
             closed=pl.col("resolved_at").dt.strftime("%H:%M"),
             was_expected=pl.col("expected_at").dt.strftime("%Y-%m-%d %H:%M"),
             outcome=pl.when((pl.col("status") == "RESOLVED") & (pl.col("resolved_at") > pl.col("expected_at")))
-            .then(pl.lit("put right after it was expected"))
+            .then(pl.lit("closed after it was expected to fail"))
             .otherwise(pl.col("status").replace(ended)),
         )
     )
