@@ -9,6 +9,7 @@ import dagster as dg
 
 from refrig_assets.alerting.deadlines import overdue
 from refrig_assets.contracts import ALERT_BOARD, DEVICE_ALERTS
+from refrig_assets.contracts.scoring import SCORE_QUALITY
 from refrig_assets.defs.jobs import (
     alert_board_job,
     alerts_job,
@@ -147,10 +148,15 @@ def alert_log_changed(
     )
 
 
-def _of_new_scores(context: dg.SensorEvaluationContext, lake: Lake, job: str) -> dg.SensorResult | dg.SkipReason:
+def _of_new_scores(
+    context: dg.SensorEvaluationContext, lake: Lake, job: str, asset: str
+) -> dg.SensorResult | dg.SkipReason:
+    """Asks for the asset's hours that were scored since the last time; the first time, for those nobody has made."""
     known = int(context.cursor) if context.cursor else -1
     news = scored_since(lake, known)
-    waiting = Waiting(dict.fromkeys(news.hours, f"scored up to version {news.upto} of model_scores"))
+    made = set() if context.cursor else context.instance.get_materialized_partitions(dg.AssetKey(asset))
+    hours = [h for h in news.hours if hour_key(h) not in made]
+    waiting = Waiting(dict.fromkeys(hours, f"scored up to version {news.upto} of model_scores"))
     if not waiting.hours:
         context.update_cursor(str(news.upto))
         return dg.SkipReason("no new scores")
@@ -160,13 +166,13 @@ def _of_new_scores(context: dg.SensorEvaluationContext, lake: Lake, job: str) ->
 @dg.sensor(jobs=[score_quality_job], minimum_interval_seconds=60, default_status=STATUS)
 def scores_changed(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult | dg.SkipReason:
     """Judge the quality of the hours that were scored since the last time, by whomever."""
-    return _of_new_scores(context, lake.lake, score_quality_job.name)
+    return _of_new_scores(context, lake.lake, score_quality_job.name, SCORE_QUALITY.name)
 
 
 @dg.sensor(jobs=[alerts_job], minimum_interval_seconds=30, default_status=STATUS)
 def scores_to_alert(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult | dg.SkipReason:
     """Make the alerts of hours that were scored since the last time, late or again, by whomever."""
-    return _of_new_scores(context, lake.lake, alerts_job.name)
+    return _of_new_scores(context, lake.lake, alerts_job.name, DEVICE_ALERTS.name)
 
 
 def _switch() -> dg.AutomationConditionSensorDefinition:

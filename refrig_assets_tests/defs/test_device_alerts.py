@@ -69,3 +69,14 @@ def test_hours_that_were_scored_ask_for_their_alerts_once(
     assert requests[0].tags["dagster/asset_partition_range_end"] == hour_key(HOUR + ONE_HOUR)
     again = dg.build_sensor_context(instance=instance, definitions=defs, cursor=asked.cursor)
     assert isinstance(scores_to_alert(again, lake=resources["lake"]), dg.SkipReason)
+
+
+def test_hours_whose_alerts_are_made_are_not_asked_for_when_the_sensor_is_new(
+    lake: Lake, resources: dict[str, Any], instance: dg.DagsterInstance
+) -> None:
+    scored(lake)
+    run_job(defs, "alerts", instance, start=HOUR, end=HOUR + ONE_HOUR, resources=resources, quiet=True)
+    asked = scores_to_alert(dg.build_sensor_context(instance=instance, definitions=defs), lake=resources["lake"])
+    assert isinstance(asked, dg.SensorResult)
+    requests = asked.run_requests or []
+    assert [r.tags["dagster/asset_partition_range_start"] for r in requests] == [hour_key(HOUR + ONE_HOUR)]
