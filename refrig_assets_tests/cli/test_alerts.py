@@ -1,7 +1,9 @@
 """`refrig alerts`: what operators see and do at a terminal, in words and as JSON, and how it ends."""
 
+import importlib
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,16 @@ ALERTS = [
 ]  # fmt: skip
 IDS = {a["device_id"]: a["alert_id"] for a in ALERTS}
 ONE, TWO, THREE, FOUR = (IDS[f"dev-{n}"] for n in range(1, 5))
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands' clock starts where the alerts' ages are counted from, however late the test runs."""
+    ticks = count()
+    for name in ("alerts", *(path.partition(":")[0].rpartition(".")[2] for path, _ in COMMANDS.values())):
+        module = importlib.import_module(f"refrig_assets.cli.{name}")
+        if hasattr(module, "now"):
+            monkeypatch.setattr(module, "now", lambda: NOW + next(ticks) * timedelta(milliseconds=1))
 
 
 @pytest.fixture
