@@ -57,7 +57,8 @@ def test_every_command_and_option_exists(document: Path) -> None:
 def test_every_job_that_is_launched_exists(document: Path) -> None:
     for words in commands(document, "dagster"):
         if "-j" in words:
-            defs.resolve_job_def(words[words.index("-j") + 1])
+            name = words[words.index("-j") + 1]
+            assert defs.resolve_job_def(name).name == name
 
 
 @each
