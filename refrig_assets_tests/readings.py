@@ -61,8 +61,7 @@ def land(lake: Lake, raw: pl.DataFrame, files: int = 1) -> list[datetime]:
     for start in range(0, raw.height, size):
         lake.table(RAW_READINGS).append(raw[start : start + size])
     hours = sorted(raw["timestamp_ingested"].dt.truncate("1h").unique())
-    for hour in hours:
-        count_raw(lake, hour)
+    count_raw(lake, hours)
     return hours
 
 

@@ -25,7 +25,7 @@ from refrig_assets.monitoring.findings import (
     rate_finding,
     schema_finding,
 )
-from refrig_assets.pipeline.clean import CleanReport, clean_hour
+from refrig_assets.pipeline.clean import CleanReport, clean_hours
 from refrig_assets.pipeline.quality import active_devices, counted_accounts
 
 CLEAN, QUARANTINE = CLEAN_READINGS.name, QUARANTINE_READINGS.name
@@ -65,9 +65,10 @@ def clean_sensor_readings(
     """Make the clean partition of each hour from what raw holds now; the same raw rows give the same partition."""
     the_lake, hours = lake.lake, partition_starts(context)
     reports: list[CleanReport] = []
+    made = clean_hours(the_lake, hours)
     for number, hour in enumerate(hours, start=1):
         with retried_if_transient(context):
-            report = clean_hour(the_lake, hour)
+            report = next(made)
         reports.append(report)
         pictures = number > len(hours) - PICTURES_PER_RUN
         key = hour_key(hour)

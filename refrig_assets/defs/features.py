@@ -1,6 +1,6 @@
 """The feature assets: hourly (15 and 60 minutes) and daily (1,440 minutes) windows, in one table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,7 +24,7 @@ from refrig_assets.monitoring.findings import (
     range_finding,
     schema_finding,
 )
-from refrig_assets.pipeline.features import FeatureReport, feature_day, feature_hour
+from refrig_assets.pipeline.features import FeatureReport, feature_day, feature_hours
 from refrig_assets.pipeline.quality import active_devices
 
 HOURLY, DAILY = DEVICE_FEATURES.name, f"{DEVICE_FEATURES.name}_daily"
@@ -58,7 +58,13 @@ def device_features(
     """Windows of every clean row measured in the hour, whichever hour it arrived in; open windows wait."""
     now = clock.now
     return _make(
-        context, lake.lake, HOURLY, lambda hour: feature_hour(lake.lake, hour, now), hour_key, HOURLY_WINDOWS_MIN, now
+        context,
+        lake.lake,
+        HOURLY,
+        feature_hours(lake.lake, partition_starts(context), now),
+        hour_key,
+        HOURLY_WINDOWS_MIN,
+        now,
     )
 
 
@@ -83,16 +89,15 @@ def device_features_daily(
     context: dg.AssetExecutionContext, lake: LakeResource, clock: ClockResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """One window a device and day, made a share of the devices at a time."""
-    return _make(
-        context, lake.lake, DAILY, lambda day: feature_day(lake.lake, day), day_key, (DAILY_WINDOW_MIN,), clock.now
-    )
+    made = (feature_day(lake.lake, day) for day in partition_starts(context))
+    return _make(context, lake.lake, DAILY, made, day_key, (DAILY_WINDOW_MIN,), clock.now)
 
 
 def _make(
     context: dg.AssetExecutionContext,
     lake: Lake,
     asset: str,
-    make: Callable[[datetime], FeatureReport],
+    made: Iterator[FeatureReport],
     key: Callable[[datetime], str],
     minutes: tuple[int, ...],
     now: datetime,
@@ -102,7 +107,7 @@ def _make(
     reports = []
     for number, start in enumerate(starts, start=1):
         with retried_if_transient(context):
-            report = make(start)
+            report = next(made)
         reports.append(report)
         pictures = number > len(starts) - PICTURES_PER_RUN
         context.add_asset_metadata(_metadata(lake, report, pictures), asset_key=asset, partition_key=key(start))

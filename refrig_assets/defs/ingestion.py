@@ -17,8 +17,8 @@ from refrig_assets.defs.retry import retried_if_transient
 from refrig_assets.defs.specs import asset_spec, check_spec
 from refrig_assets.lake import HOUR, Lake
 from refrig_assets.monitoring.findings import presence_finding, rate_finding, schema_finding
-from refrig_assets.pipeline.event_index import index_hour
-from refrig_assets.pipeline.landing import LandingReport, land_hour
+from refrig_assets.pipeline.event_index import index_raw
+from refrig_assets.pipeline.landing import LandingReport, land_batches
 
 RAW, DEAD = RAW_READINGS.name, DEAD_LETTER.name
 
@@ -45,10 +45,8 @@ def raw_sensor_readings(
     the_lake, hours = lake.lake, partition_starts(context)
     rows: dict[str, int] = {}
     dead = messages = 0
-    for number, hour in enumerate(hours, start=1):
-        with retried_if_transient(context):
-            report = land_hour(the_lake, files.landing, hour, clock.now, settle=timedelta(seconds=files.settle_seconds))
-            index_hour(the_lake, hour)
+    for number, report in enumerate(_landed(context, the_lake, files, hours, clock.now), start=1):
+        hour = report.hour
         held = _hour_counts(the_lake, hour)
         rows[hour_key(hour)] = held["rows"]
         dead += held["dead_letters"]
@@ -84,6 +82,17 @@ def raw_sensor_readings(
             )
         ],
     )
+
+
+def _landed(
+    context: dg.AssetExecutionContext, lake: Lake, files: FilesResource, hours: list[datetime], now: datetime
+) -> Iterator[LandingReport]:
+    """Land and index the hours, some at a time."""
+    settle = timedelta(seconds=files.settle_seconds)
+    with retried_if_transient(context):
+        for reports in land_batches(lake, files.landing, hours, now, settle=settle):
+            index_raw(lake, [report.hour for report in reports])
+            yield from reports
 
 
 def _hour_counts(lake: Lake, hour: datetime) -> dict[str, int]:

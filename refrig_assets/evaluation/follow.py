@@ -37,7 +37,7 @@ class Follower:
         self.registry = Registry(f"sqlite:///{home / 'models' / 'mlflow.db'}")
         self._alerting = Alerting(self.lake, self.registry)
         # Each hour's windows are read when the trends are asked for the next: they are made by then.
-        self._trends: Iterator[TrendReport] = trend_hours(self.lake, spec.hours, spec.end + SCORED_AFTER)
+        self._trends: Iterator[TrendReport] = trend_hours(self.lake, spec.hours, spec.end + SCORED_AFTER, at_once=1)
 
     def hour_done(self, hour: datetime) -> dict[str, float]:
         """Trends of an hour whose features are made; after the training days its scores. Returns seconds by stage."""

@@ -32,10 +32,9 @@ def must_be_made_anew(table: DeltaTable, contract: Contract) -> bool:
     return bool(required) and not table.file_uris()
 
 
-def add_columns(opened: Callable[[], DeltaTable], contract: Contract) -> DeltaTable:
-    """The newest snapshot, with every column of the contract: rows written before have nulls in the new ones."""
+def add_columns(table: DeltaTable, opened: Callable[[], DeltaTable], contract: Contract) -> DeltaTable:
+    """The table with every column of the contract, opened anew if it lacked one: older rows have nulls in it."""
     for attempt in range(_ATTEMPTS):
-        table = opened()
         missing = _missing_columns(table, contract)
         if not missing:
             return table
@@ -50,6 +49,7 @@ def add_columns(opened: Callable[[], DeltaTable], contract: Contract) -> DeltaTa
         except CommitFailedError:  # a writer, or another process that adds them, was first
             if attempt == _ATTEMPTS - 1:
                 raise
+        table = opened()
     raise AssertionError("unreachable")
 
 

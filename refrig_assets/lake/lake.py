@@ -108,7 +108,7 @@ class Lake:
             except DeltaError:
                 if not self.has(contract):  # another process was not first either: a real failure
                     raise
-        growth.add_columns(table.open, contract)
+        growth.add_columns(table.open(), table.open, contract)
         growth.renew_constraints(table.open, contract)
 
     def outgrown_tables(self) -> dict[str, list[str]]:

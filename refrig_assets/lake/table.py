@@ -5,6 +5,7 @@ Rows are written by Polars and committed as add and remove actions, which replac
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -18,6 +19,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from refrig_assets.contracts.base import PARTITION_DATE, Contract
 from refrig_assets.lake import growth
 from refrig_assets.lake.files import DataFile, changed_days, write_data_file
+from refrig_assets.lake.handles import HANDLES
 
 HOUR = timedelta(hours=1)
 COMMIT_ATTEMPTS = 20
@@ -61,7 +63,7 @@ class Commit:
 
 
 class Table:
-    """A lake table. Each operation opens the table anew: a reused handle slows down with every commit."""
+    """A lake table. Every operation sees the newest version; `open` gives a handle that nobody else uses."""
 
     def __init__(self, contract: Contract, uri: str, storage_options: dict[str, str]) -> None:
         self.contract = contract
@@ -71,9 +73,14 @@ class Table:
     def open(self, version: int | None = None) -> DeltaTable:
         return DeltaTable(self.uri, version=version, storage_options=self.storage_options or None)
 
+    def newest(self) -> AbstractContextManager[DeltaTable]:
+        """A handle at the newest version, to be used within the block only."""
+        return HANDLES.newest(self.uri, self.open)
+
     @property
     def version(self) -> int:
-        return self.open().version()
+        with self.newest() as table:
+            return table.version()
 
     @cached_property
     def _hour_column(self) -> str:
@@ -101,27 +108,35 @@ class Table:
         The range is of `column`, by default the column whose hour is the partition.
         """
         column = column or self.contract.hour_of
-        return self._files_of(self.open(version), start, end, column)
+        if version is not None:
+            return self._files_of(self.open(version), start, end, column)
+        with self.newest() as table:
+            return self._files_of(table, start, end, column)
 
     def _files_of(
         self, table: DeltaTable, start: datetime | None, end: datetime | None, column: str | None
     ) -> list[TableFile]:
+        actions = pl.DataFrame(table.get_add_actions(flatten=True))
+        first, last = f"min.{column}", f"max.{column}"
+        if start is not None and end is not None and {first, last} <= set(actions.columns):
+            # As `TableFile.touches` says, before thousands of files become Python's.
+            unbound = pl.col(first).is_null() | pl.col(last).is_null()
+            actions = actions.filter(unbound | ((pl.col(first) < end) & (pl.col(last) >= start)))
         day = f"partition.{PARTITION_DATE}"
+        told = ["path", "num_records", "size_bytes", day, first, last, "min.device_id", "max.device_id"]
         found = [
             TableFile(
                 path=row["path"],
                 rows=row["num_records"] or 0,
                 size=row["size_bytes"],
                 partition_date=str(row[day]) if day in row else None,
-                first=row.get(f"min.{column}"),
-                last=row.get(f"max.{column}"),
+                first=row.get(first),
+                last=row.get(last),
                 first_device=row.get("min.device_id"),
                 last_device=row.get("max.device_id"),
             )
-            for row in pl.DataFrame(table.get_add_actions(flatten=True)).to_dicts()
+            for row in actions.select(c for c in told if c in actions.columns).to_dicts()
         ]
-        if start is not None and end is not None:
-            found = [f for f in found if f.touches(start, end)]
         return sorted(found, key=lambda f: f.path)
 
     def scan(
@@ -159,7 +174,8 @@ class Table:
         return self.scan(start, end, **options).collect(engine="in-memory")
 
     def transaction_version(self, app_id: str) -> int | None:
-        return self.open().transaction_version(app_id)
+        with self.newest() as table:
+            return table.transaction_version(app_id)
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -194,7 +210,15 @@ class Table:
         tag: str = "part",
     ) -> Commit:
         """Append rows; with transactions (app id, version), in the same commit as these marks."""
-        added = self.write_files(frame, tag)
+        return self.append_files(self.write_files(frame, tag), transactions=transactions, metadata=metadata)
+
+    def append_files(
+        self,
+        added: list[DataFile],
+        *,
+        transactions: Sequence[tuple[str, int]] = (),
+        metadata: dict[str, str] | None = None,
+    ) -> Commit:
         return self._commit(lambda _table: (added, []), transactions, metadata)
 
     def replace_hour(self, hour: datetime, files: Iterable[DataFile], metadata: dict[str, str] | None = None) -> Commit:
@@ -212,7 +236,7 @@ class Table:
         """Put the files in the place of every row of [start, end), in one commit.
 
         Rows for which `keep` is true stay. Rows of other hours that share a file with replaced ones are carried over.
-        A file of which `untouched` knows that all of its rows stay is not written anew.
+        A file whose rows all stay is not written anew; if `untouched` knows that of it, it is not read either.
         """
         mine = {f.action.path for f in added}
 
@@ -220,16 +244,20 @@ class Table:
             old = [f for f in self._files_of(table, start, end, self._hour_column) if f.path not in mine]
             old = [f for f in old if untouched is None or not untouched(f)]
             carried: list[DataFile] = []
+            gone: list[TableFile] = []
             for file in old:
                 if file.lies_within(start, end) and keep is None:
+                    gone.append(file)
                     continue
                 time_column = pl.col(self._hour_column)
                 stays = (time_column < start) | (time_column >= end)
                 rest = (
                     self.scan_files([file]).filter(stays if keep is None else stays | keep).collect(engine="in-memory")
                 )
-                carried += self.write_files(rest, "kept")
-            return carried, old
+                if rest.height < file.rows:
+                    gone.append(file)
+                    carried += self.write_files(rest, "kept")
+            return carried, gone
 
         def plan_all(table: DeltaTable) -> tuple[list[DataFile], list[TableFile]]:
             carried, old = plan(table)
@@ -278,24 +306,33 @@ class Table:
     ) -> Commit:
         """Commit what the plan says of the newest snapshot; a conflict means looking again."""
         for attempt in range(COMMIT_ATTEMPTS):
-            # Compaction keeps the columns that the table has: it has to have those of the rows.
-            table = growth.add_columns(self.open, self.contract)
-            for app, version in transactions:  # Delta keeps marks but does not compare them
-                if (table.transaction_version(app) or 0) >= version:
-                    raise MarkTakenError(f"{self.contract.name}: {app} stands at {version} or beyond already")
-            added, removed = plan(table)
-            if not added and not removed and not transactions:
-                return Commit(table.version(), 0, 0, 0)
             try:
-                self._write_actions(table, added, removed, transactions, metadata)
-            except CommitFailedError:
-                if attempt == COMMIT_ATTEMPTS - 1:
+                with self.newest() as table:
+                    return self._commit_once(table, plan, transactions, metadata)
+            except CommitFailedError as error:
+                if attempt == COMMIT_ATTEMPTS - 1 or isinstance(error, MarkTakenError):
                     raise
                 time.sleep(0.05 * (attempt + 1))
-                continue
-            table.update_incremental()
-            return Commit(table.version(), sum(f.rows for f in added), sum(f.size for f in added), len(added))
         raise AssertionError("unreachable")
+
+    def _commit_once(
+        self,
+        table: DeltaTable,
+        plan: Callable[[DeltaTable], tuple[list[DataFile], list[TableFile]]],
+        transactions: Sequence[tuple[str, int]],
+        metadata: dict[str, str] | None,
+    ) -> Commit:
+        # Compaction keeps the columns that the table has: it has to have those of the rows.
+        table = growth.add_columns(table, self.open, self.contract)
+        for app, version in transactions:  # Delta keeps marks but does not compare them
+            if (table.transaction_version(app) or 0) >= version:
+                raise MarkTakenError(f"{self.contract.name}: {app} stands at {version} or beyond already")
+        added, removed = plan(table)
+        if not added and not removed and not transactions:
+            return Commit(table.version(), 0, 0, 0)
+        self._write_actions(table, added, removed, transactions, metadata)
+        table.update_incremental()
+        return Commit(table.version(), sum(f.rows for f in added), sum(f.size for f in added), len(added))
 
     def _write_actions(
         self,

@@ -57,12 +57,12 @@ class AlertLog:
         distinct = changes.unique("change_id", keep="first", maintain_order=True)
         table = self.lake.table(DEVICE_ALERTS)
         for attempt in range(_ATTEMPTS):
-            opened = table.open()
-            locks = _locks(distinct)
-            marks = [(lock, (opened.transaction_version(lock) or 0) + 1) for lock in locks]
+            with table.newest() as opened:
+                upto = opened.version()
+                marks = [(lock, (opened.transaction_version(lock) or 0) + 1) for lock in _locks(distinct)]
             fresh = distinct.filter(~pl.col("change_id").is_in(self._known(distinct)))
             if fresh.is_empty():
-                return Appended(0, changes.height, opened.version())
+                return Appended(0, changes.height, upto)
             needed = set(_locks(fresh))
             try:
                 commit = table.append(

@@ -23,13 +23,14 @@ def read_board(lake: Lake, *, alerts: Collection[str] | None = None, ordered: bo
     What was published is not folded again; only what changed since is.
     """
     board, log = lake.table(ALERT_BOARD), lake.table(DEVICE_ALERTS)
-    opened = board.open()
-    upto, now = opened.transaction_version(FOLDED), log.version
+    with board.newest() as opened:
+        upto, version = opened.transaction_version(FOLDED), opened.version()
+    now = log.version
     if upto is None:
         return _some(current_board(lake), alerts)
-    published = _some(board.scan(version=opened.version()), alerts).collect(engine="in-memory")
+    published = _some(board.scan(version=version), alerts).collect(engine="in-memory")
     if upto < now:
-        whole = published if alerts is None else board.scan(version=opened.version())
+        whole = published if alerts is None else board.scan(version=version)
         links = whole.lazy().select("alert_id", "suppressed_by").collect(engine="in-memory")
         try:
             fresh = _some(_since(lake, upto, now, links), alerts)

@@ -1,6 +1,6 @@
-"""One clean hour: raw rows in; clean, quarantine and dead-letter rows out, with accounts of every row."""
+"""Clean hours: raw rows in; clean, quarantine and dead-letter rows out, with accounts of every row."""
 
-import json
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,15 +17,17 @@ from refrig_assets.contracts.readings import (
 )
 from refrig_assets.contracts.registry import DEVICE_REGISTRY
 from refrig_assets.lake import HOUR, DataFile, Lake
-from refrig_assets.pipeline.event_index import index_hour, seen_elsewhere
+from refrig_assets.pipeline.event_index import Shared, index_hours, seen_elsewhere
 from refrig_assets.pipeline.hours import (
     EVENT_HOUR,
     EVENT_MARK,
     HISTORY,
     ROWS_MARK,
     SHARED_EVENTS,
+    HourAccount,
     hours_held,
-    write_accounts,
+    together,
+    write_many_accounts,
     write_marks,
 )
 from refrig_assets.pipeline.stopwatch import Stopwatch
@@ -53,48 +55,73 @@ class CleanReport:
         return sum(n for h, n in self.rows_by_event_hour.items() if h != self.hour)
 
 
+@dataclass
+class _Made:
+    """An hour whose clean rows are written, but not committed yet."""
+
+    hour: datetime
+    report: CleanReport
+    files: list[DataFile]
+    heard: pl.DataFrame
+    quarantine: pl.DataFrame
+    silent: pl.DataFrame
+
+
 def clean_hour(lake: Lake, hour: datetime) -> CleanReport:
     """Make the hour's clean partition from what raw holds now. The same raw rows give the same partition."""
+    return next(clean_hours(lake, [hour]))
+
+
+def clean_hours(lake: Lake, hours: Sequence[datetime]) -> Iterator[CleanReport]:
+    """Make clean partitions in order; neighbours that hold few rows are read and committed together."""
+    for group in together(lake.table(RAW_READINGS), hours):
+        yield from _clean_group(lake, group)
+
+
+def _clean_group(lake: Lake, hours: list[datetime]) -> list[CleanReport]:
     watch = Stopwatch()
-    raw = lake.table(RAW_READINGS).scan(hour, hour + HOUR).select(_RAW_NEEDED).collect(engine="in-memory")
+    table = lake.table(RAW_READINGS)
+    raw = {h: table.scan(h, h + HOUR).select(_RAW_NEEDED).collect(engine="in-memory") for h in hours}
     watch.lap("read")
-    mine = index_hour(lake, hour, raw["event_id"])
-    shared = seen_elsewhere(lake, hour, mine)
+    shared = seen_elsewhere(lake, index_hours(lake, {hour: rows["event_id"] for hour, rows in raw.items()}))
     watch.lap("duplicates")
-    context = CleanContext(
-        registry=lake.table(DEVICE_REGISTRY).read(),
-        history=lake.table(DEVICE_HOURS).read(hour - DUPLICATE_HORIZON, hour),
-        seen_before=shared.before,
-        seen_later=shared.later,
-    )
-    holder = [raw]
-    del raw, mine
-    cleaned = clean_readings(holder.pop(), context)
-    watch.lap("rules")
-    report = CleanReport(hour, cleaned.accounts)
-    files, heard = _write_parts(lake, cleaned, report)
-    report.devices = heard.height
-    watch.lap("parts")
-    _tell_later_hours(lake, hour, heard, context.registry)
-    _write(lake, hour, cleaned, heard, files, report)
+    registry = lake.table(DEVICE_REGISTRY).read()
+    history = lake.table(DEVICE_HOURS).read(hours[0] - DUPLICATE_HORIZON, hours[0])
+    made: list[_Made] = []
+    for hour in hours:
+        past = pl.concat([history, *(one.heard for one in made)])
+        known = past.filter(pl.col("hour") >= hour - DUPLICATE_HORIZON)
+        cleaned = clean_readings(raw.pop(hour), CleanContext(registry, known, shared[hour].before, shared[hour].later))
+        watch.lap("rules")
+        made.append(_write_parts(lake, hour, cleaned))
+        watch.lap("parts")
+        del cleaned
+    _tell_later_hours(lake, made, registry)
+    _write(lake, made)
+    write_many_accounts(lake, CLEAN_READINGS.name, {one.hour: _account(one, shared[one.hour]) for one in made})
+    watch.lap("write")
+    for one in made:
+        one.report.seconds = {name: seconds / len(made) for name, seconds in watch.laps.items()}
+    return [one.report for one in made]
+
+
+def _account(made: _Made, shared: Shared) -> HourAccount:
+    report = made.report
     flags = {f"flag:{flag}": rows for flag, rows in report.flags.items()}
-    others = {
+    by_other_hour = {
         EVENT_HOUR: report.rows_by_event_hour,
         EVENT_MARK: report.marks_by_event_hour,
         SHARED_EVENTS: shared.by_hour,
     }
-    write_accounts(lake, CLEAN_READINGS.name, hour, report.accounts | flags, others)
-    watch.lap("write")
-    report.seconds = watch.laps
-    return report
+    return HourAccount(report.accounts | flags, by_other_hour)
 
 
-def _write_parts(lake: Lake, cleaned: Cleaned, report: CleanReport) -> tuple[list[DataFile], pl.DataFrame]:
+def _write_parts(lake: Lake, hour: datetime, cleaned: Cleaned) -> _Made:
     """Files of the clean rows, some devices at a time, not committed yet; and who was heard in them.
 
     Rows of the hour itself lie by device; rows of other hours apart, so that readers skip what they do not need.
     """
-    table, hour = lake.table(CLEAN_READINGS), report.hour
+    table, report = lake.table(CLEAN_READINGS), CleanReport(hour, cleaned.accounts)
     in_hour = pl.col("timestamp_utc").is_between(hour, hour + HOUR, closed="left")
 
     def write(number: int, part: pl.DataFrame) -> tuple[list[DataFile], pl.DataFrame]:
@@ -116,7 +143,9 @@ def _write_parts(lake: Lake, cleaned: Cleaned, report: CleanReport) -> tuple[lis
     done = [future.result() for future in written]
     late = pl.concat([CLEAN_READINGS.empty(), *(rest for _, rest in done)])
     files = [file for files, _ in done for file in files] + table.write_files(late, f"h{hour:%H}-late")
-    return files, pl.concat(heard)
+    made = _Made(hour, report, files, pl.concat(heard), cleaned.quarantine, cleaned.all_null)
+    report.devices, report.bytes = made.heard.height, sum(f.size for f in files)
+    return made
 
 
 def _account_flags(report: CleanReport, rows: pl.DataFrame) -> None:
@@ -132,39 +161,35 @@ def _account_hours(report: CleanReport, rows: pl.DataFrame) -> None:
         report.marks_by_event_hour[hour] = report.marks_by_event_hour.get(hour, 0) + mark
 
 
-def _tell_later_hours(lake: Lake, hour: datetime, heard: pl.DataFrame, registry: pl.DataFrame) -> None:
-    """Mark the later hours that were made with another history than this hour now tells. In order there are none."""
-    table = lake.table(DEVICE_HOURS)
-    start, end = hour + HOUR, hour + DUPLICATE_HORIZON + HOUR
-    made = hours_held(table.files(start=start, end=end), start, end)
-    if not made:
-        return
-    changed = changed_history(table.read(hour, hour + HOUR), heard, registry)
-    if changed.is_empty():
-        return
-    # An hour at a time: a week of a large fleet does not fit in memory.
-    touched = hours_touched(changed, ((one, table.read(one, one + HOUR)) for one in made))
-    write_marks(lake, CLEAN_READINGS.name, HISTORY, hour, touched)
+def _tell_later_hours(lake: Lake, made: list[_Made], registry: pl.DataFrame) -> None:
+    """Mark the later hours that were made with another history than these now tell. In order there are none."""
+    table, end = lake.table(DEVICE_HOURS), made[-1].hour + HOUR
+    later = hours_held(table.files(start=end, end=end + DUPLICATE_HORIZON), end, end + DUPLICATE_HORIZON)
+    for one in made if later else []:
+        changed = changed_history(table.read(one.hour, one.hour + HOUR), one.heard, registry)
+        if changed.is_empty():
+            continue
+        # An hour at a time: a week of a large fleet does not fit in memory.
+        near = (hour for hour in later if hour <= one.hour + DUPLICATE_HORIZON)
+        touched = hours_touched(changed, ((hour, table.read(hour, hour + HOUR)) for hour in near))
+        write_marks(lake, CLEAN_READINGS.name, HISTORY, one.hour, touched)
 
 
-def _write(
-    lake: Lake, hour: datetime, cleaned: Cleaned, heard: pl.DataFrame, files: list[DataFile], report: CleanReport
-) -> None:
-    """Replace the hour in every table it has rows in."""
+def _write(lake: Lake, made: list[_Made]) -> None:
+    """Replace the hours in every table they have rows in."""
+    start, end = made[0].hour, made[-1].hour + HOUR
+    tag = f"h{start:%H}"
     states = lake.table(DEVICE_HOURS)
-    states.replace_hour(hour, states.write_files(heard, f"h{hour:%H}"))
+    states.replace_range(start, end, [f for one in made for f in states.write_files(one.heard, f"h{one.hour:%H}")])
     letters = lake.table(DEAD_LETTER)
-    letters.replace_range(
-        hour,
-        hour + HOUR,
-        letters.write_files(_silent_letters(cleaned.all_null), f"h{hour:%H}-clean"),
-        keep=pl.col("stage") != "clean",
-    )
+    silent = letters.write_files(pl.concat([_silent_letters(one.silent) for one in made]), f"{tag}-clean")
+    letters.replace_range(start, end, silent, keep=pl.col("stage") != "clean")
     quarantine = lake.table(QUARANTINE_READINGS)
-    quarantine.replace_hour(hour, quarantine.write_files(cleaned.quarantine, f"h{hour:%H}"))
-    clean = lake.table(CLEAN_READINGS)
-    commit = clean.replace_hour(hour, files, {"accounts": json.dumps(report.accounts)})
-    report.bytes, report.version = commit.bytes, commit.version
+    quarantine.replace_range(start, end, quarantine.write_files(pl.concat([one.quarantine for one in made]), tag))
+    files = [f for one in made for f in one.files]
+    commit = lake.table(CLEAN_READINGS).replace_range(start, end, files)
+    for one in made:
+        one.report.version = commit.version
 
 
 def _silent_letters(silent: pl.DataFrame) -> pl.DataFrame:

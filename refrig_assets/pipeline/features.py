@@ -1,6 +1,6 @@
 """Feature hours and feature days: clean rows in, windows of features out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -12,7 +12,7 @@ from refrig_assets.contracts.readings import CLEAN_READINGS
 from refrig_assets.contracts.registry import DEVICE_REGISTRY
 from refrig_assets.lake import HOUR, DataFile, Lake, TableFile
 from refrig_assets.pipeline.ahead import ahead
-from refrig_assets.pipeline.hours import ROWS_MARK, SOURCE_HOUR, SOURCE_MARK, write_accounts
+from refrig_assets.pipeline.hours import ROWS_MARK, SOURCE_HOUR, SOURCE_MARK, HourAccount, together, write_many_accounts
 from refrig_assets.pipeline.stopwatch import Stopwatch
 from refrig_assets.transforms.devices import device_codes
 from refrig_assets.transforms.features import FEATURE_INPUTS, in_order, window_features, window_start
@@ -48,6 +48,28 @@ def feature_hour(lake: Lake, hour: datetime, now: datetime) -> FeatureReport:
 
     Of the running hour only the windows that have closed by now are made.
     """
+    return next(feature_hours(lake, [hour], now))
+
+
+def feature_hours(lake: Lake, hours: Sequence[datetime], now: datetime) -> Iterator[FeatureReport]:
+    """Make windows of hours in order; neighbours that hold few rows are committed together."""
+    table = lake.table(DEVICE_FEATURES)
+    hourly = pl.col("window_duration_minutes").is_in(HOURLY_WINDOWS_MIN)
+    for group in together(lake.table(CLEAN_READINGS), hours):
+        made = [_hour_windows(lake, hour, now) for hour in group]
+        watch = Stopwatch()
+        files = [file for _, written in made for file in written]
+        commit = table.replace_range(group[0], group[-1] + HOUR, files, keep=~hourly)
+        accounts = {report.start: _account(report) for report, _ in made}
+        write_many_accounts(lake, DEVICE_FEATURES.name, accounts)
+        watch.lap("commit")
+        for report, _ in made:
+            report.version, report.seconds["commit"] = commit.version, watch.laps["commit"] / len(made)
+            yield report
+
+
+def _hour_windows(lake: Lake, hour: datetime, now: datetime) -> tuple[FeatureReport, list[DataFile]]:
+    """The hour's windows, written but not committed yet."""
     watch = Stopwatch()
     report = FeatureReport(hour, HOURLY_WINDOWS_MIN)
     table = lake.table(DEVICE_FEATURES)
@@ -61,13 +83,8 @@ def feature_hour(lake: Lake, hour: datetime, now: datetime) -> FeatureReport:
         _account_features(report, features)
         files += table.write_files(features, f"h{hour:%H}-{len(files):03d}")
         watch.lap("write")
-    hourly = pl.col("window_duration_minutes").is_in(HOURLY_WINDOWS_MIN)
-    commit = table.replace_range(hour, hour + HOUR, files, keep=~hourly)
-    report.bytes, report.version = commit.bytes, commit.version
-    _write_accounts(lake, DEVICE_FEATURES.name, report)
-    watch.lap("write")
-    report.seconds = watch.laps
-    return report
+    report.bytes, report.seconds = sum(f.size for f in files), watch.laps
+    return report, files
 
 
 def feature_day(lake: Lake, day: datetime) -> FeatureReport:
@@ -86,7 +103,7 @@ def feature_day(lake: Lake, day: datetime) -> FeatureReport:
         watch.lap("write")
     commit = table.replace_range(day, day + HOUR, files, keep=pl.col("window_duration_minutes") != DAILY_WINDOW_MIN)
     report.bytes, report.version = commit.bytes, commit.version
-    _write_accounts(lake, DAILY_ACCOUNT, report)
+    write_many_accounts(lake, DAILY_ACCOUNT, {day: _account(report)})
     watch.lap("write")
     report.seconds = watch.laps
     return report
@@ -157,9 +174,8 @@ def _account_sources(report: FeatureReport, *frames: pl.DataFrame) -> None:
             report.source_marks[hour] = report.source_marks.get(hour, 0) + mark
 
 
-def _write_accounts(lake: Lake, name: str, report: FeatureReport) -> None:
-    sources = {SOURCE_HOUR: report.source_rows, SOURCE_MARK: report.source_marks}
-    write_accounts(lake, name, report.start, {"rows": report.rows}, sources)
+def _account(report: FeatureReport) -> HourAccount:
+    return HourAccount({"rows": report.rows}, {SOURCE_HOUR: report.source_rows, SOURCE_MARK: report.source_marks})
 
 
 def _account_features(report: FeatureReport, features: pl.DataFrame) -> None:

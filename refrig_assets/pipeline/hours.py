@@ -1,6 +1,7 @@
 """Hours, and the accounts each step leaves of them: from these it is seen which hours must be made again."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -8,7 +9,7 @@ import polars as pl
 from refrig_assets.contracts.bookkeeping import HOUR_ACCOUNTS
 from refrig_assets.contracts.features import DEVICE_FEATURES
 from refrig_assets.contracts.readings import CLEAN_READINGS, RAW_READINGS
-from refrig_assets.lake import HOUR, Lake, TableFile
+from refrig_assets.lake import HOUR, Lake, Table, TableFile
 
 # Accounts that name another hour.
 EVENT_HOUR = "event_hour"  # clean: rows whose timestamp_utc lies in the other hour
@@ -18,6 +19,9 @@ HISTORY = "history"  # clean: devices whose history in the other, earlier hour c
 SOURCE_HOUR = "source_hour"  # features: rows taken from the other (clean) hour
 SOURCE_MARK = "source_mark"  # features: `ROWS_MARK` of the same rows
 RAW = "raw"
+# Hours made together. A commit of each would take longer than the rows of a small fleet; what a kill costs stays small.
+ROWS_AT_ONCE = 1_000_000
+HOURS_AT_ONCE = 12
 # Differs where as many rows are other rows, or carry other flags. Sums of parts are the sum of the whole.
 ROWS_MARK = (
     pl.col("timestamp_utc").dt.epoch("us") % 3_600_000_000
@@ -43,6 +47,41 @@ def hours_held(files: Iterable[TableFile], start: datetime, end: datetime) -> li
     return sorted({h for first, last in spans for h in hours_between(max(first, start), min(last + HOUR, end))})
 
 
+def neighbours(hours: Sequence[datetime]) -> list[list[datetime]]:
+    """The hours, each with those that follow it without a gap."""
+    groups: list[list[datetime]] = []
+    for hour in hours:
+        if groups and hour - groups[-1][-1] == HOUR:
+            groups[-1].append(hour)
+        else:
+            groups.append([hour])
+    return groups
+
+
+def together(table: Table, hours: Sequence[datetime], at_once: int | None = None) -> Iterator[list[datetime]]:
+    """Neighbouring hours that are worth one commit: those of which the table holds few rows."""
+    files = table.files(start=min(hours), end=max(hours) + HOUR) if hours else []
+    for stretch in neighbours(hours):
+        group: list[datetime] = []
+        held = 0
+        for hour in stretch:
+            more = sum(f.rows for f in files if f.touches(hour, hour + HOUR))
+            if group and (held + more > ROWS_AT_ONCE or len(group) == (at_once or HOURS_AT_ONCE)):
+                yield group
+                group, held = [], 0
+            group.append(hour)
+            held += more
+        yield group
+
+
+@dataclass(frozen=True)
+class HourAccount:
+    """What is counted of an hour, and what of it by other hours."""
+
+    counts: Mapping[str, int]
+    by_other_hour: Mapping[str, Mapping[datetime, int]] = field(default_factory=dict)
+
+
 def write_accounts(
     lake: Lake,
     table: str,
@@ -51,16 +90,22 @@ def write_accounts(
     by_other_hour: Mapping[str, Mapping[datetime, int]] | None = None,
 ) -> None:
     """Replace a table's accounts of an hour."""
-    rows: list[tuple[datetime, str, str, datetime | None, int]] = [
-        (hour, table, account, None, n) for account, n in counts.items()
-    ]
-    for account, hours in (by_other_hour or {}).items():
-        rows += [(hour, table, account, other, n) for other, n in sorted(hours.items())]
+    write_many_accounts(lake, table, {hour: HourAccount(counts, by_other_hour or {})})
+
+
+def write_many_accounts(lake: Lake, table: str, told: Mapping[datetime, HourAccount]) -> None:
+    """Replace a table's accounts of neighbouring hours, in one commit."""
+    rows: list[tuple[datetime, str, str, datetime | None, int]] = []
+    for hour, account in sorted(told.items()):
+        rows += [(hour, table, name, None, n) for name, n in account.counts.items()]
+        for name, hours in account.by_other_hour.items():
+            rows += [(hour, table, name, other, n) for other, n in sorted(hours.items())]
     frame = pl.DataFrame(rows, schema=HOUR_ACCOUNTS.dtypes, orient="row")
-    accounts = lake.table(HOUR_ACCOUNTS)
-    accounts.replace_range(
-        hour, hour + HOUR, accounts.write_files(frame, f"h{hour:%H}-{table}"), keep=pl.col("table") != table
-    )
+    accounts, first, end = lake.table(HOUR_ACCOUNTS), min(told), max(told) + HOUR
+    if end - first != len(told) * HOUR:
+        raise ValueError(f"accounts of {table}: hours between {first} and {end} are left out")
+    files = accounts.write_files(frame, f"h{first:%H}-{table}")
+    accounts.replace_range(first, end, files, keep=pl.col("table") != table)
 
 
 def write_marks(lake: Lake, table: str, account: str, hour: datetime, marked: Mapping[datetime, int]) -> None:

@@ -25,8 +25,7 @@ def account_streamed(lake: Lake) -> list[datetime]:
         for note in notes.commits:
             hours |= {datetime.fromisoformat(h) for h in json.loads(note.metadata[RAW_KEY])["rows_by_hour"]}
         upto = notes.upto
-    for hour in sorted(hours):
-        count_raw(lake, hour)
+    count_raw(lake, hours)
     if hours:
         try:
             accounts.append(HOUR_ACCOUNTS.empty(), transactions=[(ACCOUNTED, upto)])

@@ -10,7 +10,17 @@ from refrig_assets.contracts.features import DEVICE_FEATURES
 from refrig_assets.contracts.modelling import MAINTENANCE_EVENTS
 from refrig_assets.contracts.trends import CHANGE_H, DEVICE_TRENDS, HORIZONS_H
 from refrig_assets.lake import HOUR, Lake
-from refrig_assets.pipeline.hours import SOURCE_HOUR, SOURCE_MARK, floor_hour, read_accounts, write_accounts
+from refrig_assets.pipeline.hours import (
+    HOURS_AT_ONCE,
+    SOURCE_HOUR,
+    SOURCE_MARK,
+    HourAccount,
+    floor_hour,
+    neighbours,
+    read_accounts,
+    together,
+    write_many_accounts,
+)
 from refrig_assets.pipeline.stopwatch import Stopwatch
 from refrig_assets.transforms.trends import CHANGE_INPUTS, LOOK_BACK_H, TREND_INPUTS, HourOfWindows, trend_rows
 
@@ -41,33 +51,56 @@ def trend_hour(lake: Lake, hour: datetime, now: datetime) -> TrendReport:
     return next(trend_hours(lake, [hour], now))
 
 
-def trend_hours(lake: Lake, hours: Sequence[datetime], now: datetime) -> Iterator[TrendReport]:
+def trend_hours(
+    lake: Lake, hours: Sequence[datetime], now: datetime, at_once: int = HOURS_AT_ONCE
+) -> Iterator[TrendReport]:
     """Make the trends of several hours in order; each hour of windows is read once.
 
     An hour whose windows are the same as when it was made is left alone. Windows still open by `now` do not exist.
+    Up to so many hours at once are committed together: one at a time is for who makes windows in between.
     """
     held: dict[datetime, HourOfWindows] = {}
-    all_repairs = _repairs(lake)
-    for hour in sorted(hours):
-        repairs = all_repairs.filter(pl.col("completed_date").is_between(hour - _REPAIRS_MATTER, hour))
-        report = TrendReport(hour)
-        watch = Stopwatch()
-        accounts = read_accounts(lake, hour - LOOK_BACK, hour + HOUR)
-        sources = _sources(accounts, hour)
-        if _is_current(accounts, hour, sources, repairs.height):
-            report.unchanged = True
-            report.rows = _rows_of(lake, hour)
-            report.version = lake.table(DEVICE_TRENDS).version
-        else:
-            held = {h: w for h, w in held.items() if hour - LOOK_BACK <= h < hour}
-            report.hours_read = _read(lake, hour, now, held)
-            watch.lap("read")
-            rows = trend_rows(held, hour, _earlier(lake, hour), repairs)
-            watch.lap("rules")
-            _write(lake, rows, sources, repairs.height, report)
-            watch.lap("write")
-        report.seconds = watch.laps
-        yield report
+    repairs = _repairs(lake)
+    for group in together(lake.table(DEVICE_FEATURES), sorted(hours), min(at_once, CHANGE_H)):
+        accounts = read_accounts(lake, group[0] - LOOK_BACK, group[-1] + HOUR)
+        made = [_make(lake, hour, now, held, repairs, accounts) for hour in group]
+        _commit(lake, [one for one in made if not one.report.unchanged])
+        yield from (one.report for one in made)
+
+
+@dataclass
+class _Made:
+    """An hour's trends, not written yet, and what they were made from."""
+
+    report: TrendReport
+    rows: pl.DataFrame
+    account: HourAccount
+
+
+def _make(
+    lake: Lake,
+    hour: datetime,
+    now: datetime,
+    held: dict[datetime, HourOfWindows],
+    repairs: pl.DataFrame,
+    accounts: pl.DataFrame,
+) -> _Made:
+    report, watch = TrendReport(hour), Stopwatch()
+    mattering = repairs.filter(pl.col("completed_date").is_between(hour - _REPAIRS_MATTER, hour))
+    sources = _sources(accounts, hour)
+    if _is_current(accounts, hour, sources, mattering.height):
+        report.unchanged = True
+        report.rows = _rows_of(lake, hour)
+        report.version = lake.table(DEVICE_TRENDS).version
+        return _Made(report, DEVICE_TRENDS.empty(), HourAccount({}))
+    for past in [h for h in held if not hour - LOOK_BACK <= h < hour]:
+        del held[past]
+    report.hours_read = _read(lake, hour, now, held)
+    watch.lap("read")
+    rows = trend_rows(held, hour, _earlier(lake, hour), mattering)
+    watch.lap("rules")
+    report.rows, report.seconds = rows.height, watch.laps
+    return _Made(report, rows, HourAccount({"rows": rows.height, REPAIRS: mattering.height}, sources))
 
 
 def stale_trend_hours(lake: Lake, now: datetime) -> dict[datetime, str]:
@@ -114,13 +147,18 @@ def _repairs(lake: Lake) -> pl.DataFrame:
     return events.select("device_id", "completed_date").collect(engine="in-memory")
 
 
-def _write(
-    lake: Lake, rows: pl.DataFrame, sources: dict[str, dict[datetime, int]], repairs: int, report: TrendReport
-) -> None:
-    table, hour = lake.table(DEVICE_TRENDS), report.hour
-    commit = table.replace_range(hour, hour + HOUR, table.write_files(rows, f"h{hour:%H}"))
-    report.rows, report.bytes, report.version = rows.height, commit.bytes, commit.version
-    write_accounts(lake, DEVICE_TRENDS.name, hour, {"rows": rows.height, REPAIRS: repairs}, sources)
+def _commit(lake: Lake, made: list[_Made]) -> None:
+    table, by_hour = lake.table(DEVICE_TRENDS), {one.report.hour: one for one in made}
+    for group in neighbours(list(by_hour)):
+        watch = Stopwatch()
+        files = {hour: table.write_files(by_hour[hour].rows, f"h{hour:%H}") for hour in group}
+        commit = table.replace_range(group[0], group[-1] + HOUR, [f for written in files.values() for f in written])
+        write_many_accounts(lake, DEVICE_TRENDS.name, {hour: by_hour[hour].account for hour in group})
+        watch.lap("write")
+        for hour in group:
+            report = by_hour[hour].report
+            report.bytes, report.version = sum(f.size for f in files[hour]), commit.version
+            report.seconds["write"] = watch.laps["write"] / len(group)
 
 
 def _sources(accounts: pl.DataFrame, hour: datetime) -> dict[str, dict[datetime, int]]:
@@ -128,7 +166,8 @@ def _sources(accounts: pl.DataFrame, hour: datetime) -> dict[str, dict[datetime,
 
     Read before the windows: an hour made again in between is seen as stale, never as current.
     """
-    held = _marks(accounts.filter((pl.col("table") == DEVICE_FEATURES.name) & (pl.col("hour") < hour)))
+    before = (pl.col("hour") >= hour - LOOK_BACK) & (pl.col("hour") < hour)
+    held = _marks(accounts.filter((pl.col("table") == DEVICE_FEATURES.name) & before))
     found: dict[str, dict[datetime, int]] = {SOURCE_HOUR: {}, SOURCE_MARK: {}}
     for source, account, rows in held.iter_rows():
         found[account][source] = rows

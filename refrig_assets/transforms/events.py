@@ -1,13 +1,16 @@
 """Event identity: hashes of event ids, and which of an hour's events other hours hold. No I/O."""
 
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 Hashes = npt.NDArray[np.int64]
 
-# Prefilter size: about ten bits for each of six million ids, small enough to stay in cache.
-_FILTER_BITS = 26
+# Prefilter size: about ten places an id, and no more than stays in cache where there are six million of them.
+_PLACES = 10
+_FILTER_BITS = range(10, 27)
 
 
 def event_hashes(event_ids: pl.Series) -> pl.Series:
@@ -15,6 +18,7 @@ def event_hashes(event_ids: pl.Series) -> pl.Series:
     return event_ids.hash(seed=0).reinterpret(signed=True).rename("event_hash")
 
 
+@cache
 def scheme() -> int:
     """Changes when hashes change, for example with another Polars: an index of another scheme is built anew."""
     return int(event_hashes(pl.Series(["refrig"])).item())
@@ -25,12 +29,13 @@ class HashSet:
 
     def __init__(self, sorted_hashes: Hashes) -> None:
         self._sorted = sorted_hashes
-        self._seen = np.zeros(1 << _FILTER_BITS, dtype=np.bool_)
+        wanted = (_PLACES * len(sorted_hashes)).bit_length()
+        self._shift = np.uint64(64 - min(max(wanted, _FILTER_BITS[0]), _FILTER_BITS[-1]))
+        self._seen = np.zeros(1 << int(64 - self._shift), dtype=np.bool_)
         self._seen[self._slot(sorted_hashes)] = True
 
-    @staticmethod
-    def _slot(hashes: Hashes) -> npt.NDArray[np.uint64]:
-        return hashes.view(np.uint64) >> np.uint64(64 - _FILTER_BITS)
+    def _slot(self, hashes: Hashes) -> npt.NDArray[np.uint64]:
+        return hashes.view(np.uint64) >> self._shift
 
     def holds(self, others: Hashes) -> npt.NDArray[np.intp]:
         """Positions of the others that are members."""

@@ -15,8 +15,9 @@ from refrig_assets.contracts import (
     RAW_READINGS,
 )
 from refrig_assets.lake import Lake
-from refrig_assets.pipeline.clean import clean_hour
-from refrig_assets.pipeline.event_index import index_hour
+from refrig_assets.pipeline import hours as hours_module
+from refrig_assets.pipeline.clean import clean_hour, clean_hours
+from refrig_assets.pipeline.event_index import index_raw
 from refrig_assets.pipeline.hours import read_accounts, stale_clean_hours
 from refrig_assets.pipeline.quality import counted_accounts
 from refrig_assets.pipeline.upkeep import expire
@@ -101,6 +102,35 @@ def test_hours_made_in_another_order_equal_one_pass_once_refreshed(lake: Lake, o
         make(lake, [hours[number]], now)
     refresh(lake, now)
     assert differences(state(straight), state(lake)) == {}
+
+
+@pytest.mark.parametrize("at_once", [1, 300, 10_000])
+def test_hours_made_together_hold_what_each_would_alone(
+    lake: Lake, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hours_module, "ROWS_AT_ONCE", at_once)
+    hours = [HOUR + n * ONE_HOUR for n in (0, 1, 2, 30, 168, 169, 170)]
+    raw = pl.concat([ugly_rows(5, 400, hours), steady_rows(["late"], hours)])
+    landed = land(stocked(lake), raw.filter(pl.col("device_id") != "late"))
+    one_by_one, now = twin(lake), hours[-1] + ONE_HOUR
+    for hour in landed:
+        clean_hour(one_by_one, hour)
+    assert [r.hour for r in clean_hours(lake, landed)] == landed
+    for one in (lake, one_by_one):
+        refresh(one, now)
+    assert differences(state(one_by_one), state(lake)) == {}
+
+    for one in (lake, one_by_one):  # hours that others were made behind already
+        land(one, raw.filter(pl.col("device_id") == "late"))
+    for hour in landed[:4]:
+        clean_hour(one_by_one, hour)
+    made = list(clean_hours(lake, landed[:4]))
+    assert _named(lake) == _named(one_by_one)
+    for report in made:
+        assert counted_accounts(lake, report.hour) == report.accounts
+    for one in (lake, one_by_one):
+        refresh(one, now)
+    assert differences(state(one_by_one), state(lake)) == {}
 
 
 def test_nothing_is_stale_after_hours_made_in_order(lake: Lake) -> None:
@@ -203,7 +233,7 @@ def test_an_index_of_another_scheme_is_made_again(lake: Lake, monkeypatch: pytes
             "refrig_assets.pipeline.event_index.event_hashes",
             lambda ids: ids.hash(seed=9).reinterpret(signed=True).rename("event_hash"),
         )
-        index_hour(lake, HOUR)
+        index_raw(lake, [HOUR])
     assert clean_hour(lake, hours[1]).accounts["duplicate"] == 1
 
 

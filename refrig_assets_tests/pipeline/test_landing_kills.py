@@ -17,7 +17,6 @@ from refrig_assets_tests.builders import HOUR, ONE_HOUR, at, everything, iso, la
 
 TABLES = ("raw_sensor_readings", "dead_letter", "landing_log", "hour_accounts")
 HOURS = 3
-KILLS = 16
 # Small chunks and a commit for each few of them: many moments to be killed at.
 WORKER = f"""
 import sys
@@ -25,17 +24,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from refrig_assets.lake import Lake
 from refrig_assets.pipeline import landing, sources
-sources.CHUNK_BYTES, sources.CHUNK_ROWS, landing.FLUSH_ROWS = 6000, 10, 20
+sources.CHUNK_BYTES, sources.CHUNK_ROWS, landing.FLUSH_ROWS = 6000, 10, int(sys.argv[3])
 lake, start = Lake(sys.argv[1]), datetime.fromisoformat({HOUR.isoformat()!r})
-for n in range({HOURS}):
-    hour = start + timedelta(hours=n)
-    landing.land_hour(lake, Path(sys.argv[2]), hour, start + timedelta(hours=9))
+hours = [start + timedelta(hours=n) for n in range({HOURS})]
+for _ in landing.land_batches(lake, Path(sys.argv[2]), hours, start + timedelta(hours=9)):
+    pass
 """
 
 
-def _worker(lake: Path, landing: Path) -> subprocess.Popen[bytes]:
-    root = Path(refrig_assets.__file__).parents[1]
-    return subprocess.Popen([sys.executable, "-c", WORKER, str(lake), str(landing)], cwd=root, stderr=subprocess.PIPE)
+def _worker(lake: Path, landing: Path, flush: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", WORKER, str(lake), str(landing), str(flush)]
+    return subprocess.Popen(command, cwd=Path(refrig_assets.__file__).parents[1], stderr=subprocess.PIPE)
 
 
 def _fill(landing: Path) -> None:
@@ -63,10 +62,10 @@ def _commits(lake: Path) -> int:
     return sum(1 for t in TABLES for _ in (lake / t / "_delta_log").glob("*.json"))
 
 
-def _run_and_kill(lake: Path, landing: Path, chance: random.Random) -> bool:
+def _run_and_kill(lake: Path, landing: Path, flush: int, chance: random.Random) -> bool:
     """Kill a run some commits after it began, or a little later; False where it came to its end before."""
     until = _commits(lake) + chance.randint(0, 6)
-    worker = _worker(lake, landing)
+    worker = _worker(lake, landing, flush)
     while worker.poll() is None and _commits(lake) < until:
         time.sleep(0.001)
     time.sleep(chance.uniform(0, 0.04))
@@ -76,22 +75,25 @@ def _run_and_kill(lake: Path, landing: Path, chance: random.Random) -> bool:
     return worker.returncode == -9
 
 
-@pytest.mark.parametrize("seed", [11])
-def test_killed_again_and_again_nothing_is_lost_or_there_twice(tmp_path: Path, empty_lake: Path, seed: int) -> None:
+# A commit for every few chunks; or hours together, where fewer moments are left.
+@pytest.mark.parametrize(("flush", "runs", "least"), [(20, 16, 15), (500, 8, 3)])
+def test_killed_again_and_again_nothing_is_lost_or_there_twice(
+    tmp_path: Path, empty_lake: Path, flush: int, runs: int, least: int
+) -> None:
     landing, calm, killed = tmp_path / "landing", tmp_path / "calm", tmp_path / "killed"
     _fill(landing)
     shutil.copytree(empty_lake, calm)
     shutil.copytree(empty_lake, killed)
-    uninterrupted = _worker(calm, landing)
+    uninterrupted = _worker(calm, landing, flush)
     _, told = uninterrupted.communicate()
     assert uninterrupted.returncode == 0, told.decode()
 
-    chance = random.Random(seed)
-    kills = sum(_run_and_kill(killed, landing, chance) for _ in range(KILLS))
-    assert kills >= 15
+    chance = random.Random(11)
+    kills = sum(_run_and_kill(killed, landing, flush, chance) for _ in range(runs))
+    assert kills >= least
     half_way = everything(Lake(str(killed)), "raw_sensor_readings")
     assert half_way["event_id"].is_unique().all()
-    last = _worker(killed, landing)
+    last = _worker(killed, landing, flush)
     _, told = last.communicate()
     assert last.returncode == 0, told.decode()
 

@@ -11,10 +11,12 @@ import pytest
 
 from refrig_assets.contracts.sensors import NUMERIC_SENSORS, SENSOR_NAMES
 from refrig_assets.lake import Lake
+from refrig_assets.pipeline import landing as landing_module
 from refrig_assets.pipeline import sources
-from refrig_assets.pipeline.landing import land_hour
+from refrig_assets.pipeline.landing import land_batches, land_hour
 from refrig_assets.simulator import FleetSpec, Mess, write_landing
 from refrig_assets_tests.builders import HOUR, NOW, ONE_HOUR, everything, land_file, minutes_of
+from refrig_assets_tests.readings import twin
 
 DEVICES, HOURS = 300, 3
 
@@ -54,6 +56,30 @@ def test_the_mess_is_accounted_for_to_the_row(
     assert raw.filter(pl.any_horizontal(outside)).height > account["nan"]
     assert raw.filter(pl.any_horizontal(pl.col(s.name).is_nan() for s in NUMERIC_SENSORS)).height == account["nan"]
     assert raw.select("_partition_key", "_sequence_number").is_unique().all()
+
+
+@pytest.mark.parametrize("flush", [landing_module.FLUSH_ROWS, 100])
+def test_hours_landed_together_hold_what_each_would_alone(
+    lake: Lake, simulated: Path, monkeypatch: pytest.MonkeyPatch, flush: int
+) -> None:
+    hours, now = [HOUR + n * ONE_HOUR for n in range(HOURS)], NOW + 9 * ONE_HOUR
+    again = hours[-1] + ONE_HOUR
+    folder = shutil.copytree(simulated / "landing", Path(lake.uri).parent / "landing")
+    twin_of = min((folder / f"{hours[0]:%Y-%m-%d/%H}").iterdir())
+    copy = folder / f"{again:%Y-%m-%d/%H}" / twin_of.name
+    copy.parent.mkdir(parents=True)
+    shutil.copy(twin_of, copy)
+    one_by_one = twin(lake)
+    alone = [land_hour(one_by_one, folder, hour, now) for hour in (*hours, again)]
+    monkeypatch.setattr(landing_module, "FLUSH_ROWS", flush)
+    together = [report for batch in land_batches(lake, folder, [*hours, again], now) for report in batch]
+    assert together[-1].files[0].outcome == "same_content"
+    for one, other in zip(alone, together, strict=True):
+        assert (one.hour, one.files, one.skipped, one.rows_by_hour) == (
+            other.hour, other.files, other.skipped, other.rows_by_hour,
+        )  # fmt: skip
+    for table in ("raw_sensor_readings", "dead_letter", "landing_log", "hour_accounts"):
+        assert everything(lake, table).equals(everything(one_by_one, table)), table
 
 
 @pytest.fixture
