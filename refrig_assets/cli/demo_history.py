@@ -1,7 +1,7 @@
 """The demo's history: simulated, landed and made through Dagster, trained on, scored and alerted, on all cores.
 
-Three lanes work at once, each on the stretch of hours that the one before has left: this process simulates, one helper
-lands and cleans, the other makes windows, trains, scores and alerts. What a helper does is `demo_work.py`.
+Four lanes work at once, each on the stretch of hours that the one before has left: this process simulates, one helper
+lands and cleans, one makes windows and, later, alerts, one trains and scores. What a helper does is `demo_work.py`.
 """
 
 import multiprocessing
@@ -48,15 +48,15 @@ class History:
 
 
 class Helpers:
-    """Two processes that work for this one, and what they tell of how far they are."""
+    """Three processes that work for this one, and what they tell of how far they are."""
 
     def __init__(self, environment: Mapping[str, str], tell: Callable[[str, int], None]) -> None:
         context = multiprocessing.get_context("spawn")
         self._news = context.SimpleQueue()
         self._parent, self._alive = context.Pipe(duplex=False)
         told = (dict(environment), self._news, self._parent)
-        self.rows, self.models = (
-            ProcessPoolExecutor(1, mp_context=context, initializer=work.begin, initargs=told) for _ in range(2)
+        self.rows, self.windows, self.models = (
+            ProcessPoolExecutor(1, mp_context=context, initializer=work.begin, initargs=told) for _ in range(3)
         )
         self._tell = tell
         threading.Thread(target=self._listen, daemon=True).start()
@@ -69,7 +69,7 @@ class Helpers:
         """Whatever they are doing: everything that a half-done demo leaves is made anew."""
         self._alive.close()
         self._news.put(("", 0))
-        for pool in (self.rows, self.models):
+        for pool in (self.rows, self.windows, self.models):
             pool.shutdown(cancel_futures=True)
 
 
@@ -104,15 +104,13 @@ def make_history(
     history = History()
     simulated = _RunningAhead(_simulated(spec, home, plan, mess, history, tell))
     made.rows.submit(work.prepare).result()
-    made.rows.submit(work.warm_up)
-    made.models.submit(work.warm_up)
-    for number, part in enumerate(_RunningAhead(_landed(simulated, made, history))):
-        if not number:
-            _know_repairs(lake_uri, plan, spec)
-        _follow(spec, part, made, history)
-    days = made.rows.submit(work.days, spec.start, spec.end)
+    for helper in (made.rows, made.windows, made.models):
+        helper.submit(work.warm_up)
+    landed = _RunningAhead(_landed(spec, simulated, made, history))
+    windowed = _RunningAhead(_windowed(landed, lambda: _know_repairs(lake_uri, plan, spec), made, history))
+    for start, end in _RunningAhead(_scored(spec, windowed, made, history)):
+        history.note("alert", made.windows.submit(work.alert, start, end).result())
     history.note("close", made.models.submit(work.close, spec.end).result())
-    history.note("close", days.result())
     return history
 
 
@@ -161,24 +159,35 @@ def _simulated(
         yield start, end
 
 
-def _landed(parts: Iterator[Part], made: Helpers, history: History) -> Iterator[Part]:
-    """Each part, once its rows are clean."""
+def _landed(spec: DemoSpec, parts: Iterator[Part], made: Helpers, history: History) -> Iterator[Part]:
+    """Each part, once its rows are clean; behind the last, while the others go on, what needs no more than those."""
     for number, (start, end) in enumerate(parts):
         if not number:  # its file is written before the first hour
             history.note("land and clean", made.rows.submit(work.register).result())
         history.note("land and clean", made.rows.submit(work.land, start, end).result())
         yield start, end
+    history.note("days", made.rows.submit(work.days, spec.start, spec.end).result())
 
 
-def _follow(spec: DemoSpec, part: Part, made: Helpers, history: History) -> None:
-    """What is made of a part that has landed."""
-    start, end = part
-    history.note("windows and trends", made.models.submit(work.windows, start, end).result())
-    if end == spec.trained_until:
-        history.note("train", made.models.submit(work.train, end).result())
-    if _is_scored(spec, start):
-        history.note("score", made.models.submit(work.score, start, end).result())
-        history.note("alert", made.models.submit(work.alert, start, end).result())
+def _windowed(
+    parts: Iterator[Part], know_repairs: Callable[[], None], made: Helpers, history: History
+) -> Iterator[Part]:
+    """Each part, once its windows and trends are made."""
+    for number, (start, end) in enumerate(parts):
+        if not number:
+            know_repairs()
+        history.note("windows and trends", made.windows.submit(work.windows, start, end).result())
+        yield start, end
+
+
+def _scored(spec: DemoSpec, parts: Iterator[Part], made: Helpers, history: History) -> Iterator[Part]:
+    """The parts that are scored, once they are; behind the last of the others, the models are trained."""
+    for start, end in parts:
+        if end == spec.trained_until:
+            history.note("train", made.models.submit(work.train, end).result())
+        if _is_scored(spec, start):
+            history.note("score", made.models.submit(work.score, start, end).result())
+            yield start, end
 
 
 class _RunningAhead(Iterator[Item]):

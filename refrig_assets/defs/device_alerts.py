@@ -14,6 +14,7 @@ from refrig_assets.defs.scoring import asset_of
 from refrig_assets.defs.specs import asset_spec
 from refrig_assets.lake import Lake
 from refrig_assets.pipeline.alerting import Alerting, AlertReport, alerts_of
+from refrig_assets.pipeline.scoring import OneLook
 
 ALERTS = DEVICE_ALERTS.name
 
@@ -45,7 +46,7 @@ def device_alerts(
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Severity, what is sustained or repeated, mutes, diagnosis, the stream's CRITICALs weighed; hours in order."""
     the_lake, now = lake.lake, clock.now
-    alerting = Alerting(the_lake, models.registry)
+    alerting = Alerting(the_lake, OneLook(models.registry))
     hours = partition_starts(context)
     for number, hour in enumerate(hours, start=1):
         with retried_if_transient(context):

@@ -38,7 +38,7 @@ from refrig_assets.monitoring.findings import (
     schema_finding,
 )
 from refrig_assets.monitoring.proxies import histogram
-from refrig_assets.pipeline.scoring import ScoringReport, score_hour, totals
+from refrig_assets.pipeline.scoring import OneLook, ScoringReport, score_hour, totals
 
 SCORES = MODEL_SCORES.name
 _SHOWN, _REASONS = 10, 3
@@ -109,7 +109,7 @@ def _scores(model_id: str) -> dg.AssetsDefinition:
         models: ModelsResource,
         clock: ClockResource,
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        now, the_lake, registry = clock.now, lake.lake, models.registry
+        now, the_lake, registry = clock.now, lake.lake, OneLook(models.registry)
         hours = partition_starts(context)
         reports: list[ScoringReport] = []
         for number, hour in enumerate(hours, start=1):

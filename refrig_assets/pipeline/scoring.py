@@ -33,6 +33,25 @@ class ModelSource(Protocol):
     def load(self, model_id: str, version: str) -> tuple[Model, Any]: ...
 
 
+class OneLook:
+    """A registry as it was when it was first asked: the hours of one run have the same versions, each loaded once."""
+
+    def __init__(self, registry: ModelSource) -> None:
+        self._registry = registry
+        self._plans: dict[str, ServingPlan] = {}
+        self._loaded: dict[tuple[str, str], tuple[Model, Any]] = {}
+
+    def plan(self, model_id: str) -> ServingPlan:
+        if model_id not in self._plans:
+            self._plans[model_id] = self._registry.plan(model_id)
+        return self._plans[model_id]
+
+    def load(self, model_id: str, version: str) -> tuple[Model, Any]:
+        if (model_id, version) not in self._loaded:
+            self._loaded[model_id, version] = self._registry.load(model_id, version)
+        return self._loaded[model_id, version]
+
+
 class StaleFeaturesError(ScoringError):
     """The newest features are too old to be scored as if they were of now."""
 

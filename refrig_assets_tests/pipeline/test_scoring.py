@@ -13,7 +13,7 @@ from refrig_assets.lake import Lake
 from refrig_assets.models import FeatureMismatchError, Model
 from refrig_assets.models.serving import Route
 from refrig_assets.pipeline.score_rows import ScoringError
-from refrig_assets.pipeline.scoring import StaleFeaturesError, score_hour
+from refrig_assets.pipeline.scoring import OneLook, StaleFeaturesError, score_hour
 from refrig_assets_tests.builders import HOUR, everything
 from refrig_assets_tests.pipeline.scored_lake import DEVICES, HOURS, Source, fill, fit
 from refrig_assets_tests.windows import write_windows
@@ -58,6 +58,23 @@ def change(lake: Lake, hour: datetime, *columns: pl.Expr, keep: pl.Expr | None =
     """Other features for an hour."""
     rows = lake.table(DEVICE_FEATURES).read(hour, hour + timedelta(hours=1)).with_columns(columns)
     write_windows(lake, rows if keep is None else rows.filter(keep))
+
+
+def test_the_hours_of_one_run_have_one_version_which_is_loaded_once(lake: Lake, source: Source) -> None:
+    loaded: list[str] = []
+
+    class Counted(Source):
+        def load(self, model_id: str, version: str) -> tuple[Model, Any]:
+            loaded.append(version)
+            return super().load(model_id, version)
+
+    registry = Counted(source.models)
+    run = OneLook(registry)
+    before = score_hour(lake, run, STAT, HOUR - timedelta(hours=1), NOW, even_stale=True)
+    registry.champion = "2"
+    after = score_hour(lake, run, STAT, HOUR, NOW)
+    assert (before.by_version, after.by_version, loaded) == ({"1 champion": 96}, {"1 champion": 96}, ["1"])
+    assert score_hour(lake, OneLook(registry), STAT, HOUR, NOW).by_version == {"2 champion": 96}
 
 
 def test_every_closed_window_of_every_device_is_scored(lake: Lake, source: Source) -> None:
