@@ -100,13 +100,22 @@ def take_snapshot(
     if newest is None:
         raise TrainingDataError("device_features is empty: make features of some days first (job hourly)")
     end = min(floor_hour(end), newest)
-    hours = [f.first for f in lake.table(DEVICE_FEATURES).files(version) if f.first is not None]
-    start = max(floor_hour(min(hours)), end - timedelta(days=settings.history_days))
+    start = max(_first_hour(lake, version), end - timedelta(days=settings.history_days))
     wanted = Snapshot(versions, start, end, settings.to_dict())
     for known in _known_snapshots(lake):
         if (known.snapshot_id, known.end, known.settings) == (wanted.snapshot_id, wanted.end, wanted.settings):
             return known
     return wanted
+
+
+def _first_hour(lake: Lake, version: int) -> datetime:
+    """The first hour that has windows of the length that is trained on: a day's window begins at midnight before it."""
+    table = lake.table(DEVICE_FEATURES)
+    held = sorted((f.first, f.path, f) for f in table.files(version) if f.first is not None)
+    early = [f for first, _, f in held if first < held[0][0] + timedelta(days=1)]
+    trained_on = table.scan_files(early).filter(pl.col("window_duration_minutes") == WINDOW_MIN)
+    first = trained_on.select(pl.col("window_start").min()).collect().item()
+    return floor_hour(first or held[0][0])
 
 
 def assemble_training_data(

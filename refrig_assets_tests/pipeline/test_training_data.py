@@ -84,6 +84,14 @@ def test_too_short_a_history_is_said(lake: Lake) -> None:
         assemble_training_data(lake, END)
 
 
+def test_time_begins_with_the_windows_that_are_trained_on(lake: Lake) -> None:
+    """A plant that began at noon has a day's window that begins at midnight before."""
+    began = START + 12 * ONE_HOUR
+    hourly = windows(names(12), began, 84)
+    plant(lake, frame=pl.concat([hourly, windows(names(12), START, 24, minutes=[1440])]))
+    assert assemble_training_data(lake, END).spans.start == began
+
+
 def test_every_device_has_windows_of_all_days_and_hours_within_the_bound(lake: Lake) -> None:
     plant(lake)
     bound = 1500
