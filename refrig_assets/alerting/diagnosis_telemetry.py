@@ -79,7 +79,7 @@ def _of_recent(seen: Seen) -> pl.DataFrame:
         pl.int_range(pl.len(), dtype=pl.Int64).alias("row"), "expected_sensors", "expected_interval_s"
     ).with_columns(_usual_current(seen))
     recent = seen.recent.join(asked.select("row", "usual_current"), on="row").sort("row", "window_end")
-    recent = recent.with_columns(_at_rest().alias("at_rest"))
+    recent = recent.with_columns(_at_rest().forward_fill().over("row").fill_null(value=False).alias("at_rest"))
     ran = pl.col("window_end").filter(~pl.col("at_rest")).max()
     # The first of the last windows in a row in which the machine stood still.
     rest = pl.col("window_end").filter((pl.col("window_end") > ran).fill_null(value=True)).min()
@@ -145,12 +145,12 @@ def _usual_current(seen: Seen) -> pl.Series:
 
 
 def _at_rest() -> pl.Expr:
-    """Whether the machine stands still in a window, though not for a defrost."""
+    """Whether the machine stands still in a window; null in a defrost, in which any machine does: it is as it was."""
     current = pl.col("current_compressor_mean")
     by_current = (current < _AT_REST * pl.col("usual_current")).fill_null(value=False)
     met = pl.col("pressure_high_mean") / pl.col("pressure_low_mean") < _RATIO_AT_REST
     defrosts = (pl.col("defrost_active_fraction") > 0).fill_null(value=False)
-    return (by_current | (met & current.is_null()).fill_null(value=False)) & ~defrosts
+    return pl.when(~defrosts).then(by_current | (met & current.is_null()).fill_null(value=False))
 
 
 def pressure_factor(seen: Seen, row: int) -> float | None:

@@ -9,12 +9,14 @@
 | LOW or more for an hour, without a break | MEDIUM |
 | HIGH or CRITICAL by daily models alone | MEDIUM: they look at means that an hour's windows share |
 | anything by the isolation forest alone | LOW until it has lasted four hours: it knows no direction |
+| LOW or more for an hour, by which no failure can be told (`named`) | LOW until it has lasted four hours |
 """
 
 from datetime import timedelta
 
 import polars as pl
 
+from refrig_assets.alerting.signs import UNKNOWN
 from refrig_assets.contracts.alerts import SEVERITIES
 from refrig_assets.contracts.scoring import DAILY_DETECTORS, SCORED_WINDOW_MIN
 
@@ -22,7 +24,9 @@ RANK = {name: i for i, name in enumerate(SEVERITIES, start=1)}
 LOW, MEDIUM, HIGH, CRITICAL = (RANK[name] for name in SEVERITIES)
 IN_A_ROW = 2
 LASTING = timedelta(hours=1)
-FOREST, FOREST_LASTING = "isolation_forest", timedelta(hours=4)
+# What says no more than that something is unusual is told to somebody once it has lasted for so long.
+UNNAMED_LASTING = timedelta(hours=4)
+FOREST = "isolation_forest"
 WINDOW = timedelta(minutes=SCORED_WINDOW_MIN)
 # One window that was not scored does not break a row of them.
 _GAP = 2 * WINDOW
@@ -68,7 +72,7 @@ def sustained(windows: pl.DataFrame) -> pl.DataFrame:
     )
     flags = pl.col("flagging").fill_null([])
     by_daily = (flags.list.len() > 0) & flags.list.set_difference(list(DAILY_DETECTORS)).list.len().eq(0)
-    by_forest = (flags.list.len() == 1) & flags.list.contains(FOREST) & (pl.col("run") < FOREST_LASTING // WINDOW)
+    by_forest = (flags.list.len() == 1) & flags.list.contains(FOREST) & (pl.col("run") < UNNAMED_LASTING // WINDOW)
     believed = (
         pl.when(by_daily & (pl.col("_confirmed") > MEDIUM))
         .then(MEDIUM)
@@ -78,3 +82,12 @@ def sustained(windows: pl.DataFrame) -> pl.DataFrame:
     )
     rows = rows.with_columns(_confirmed=confirmed).with_columns(confirmed=severity_of(believed))
     return rows.drop("_rank", "_before", "_row", "_confirmed")
+
+
+def named(hits: pl.DataFrame) -> pl.DataFrame:
+    """The hits (as `sustained` gives them, with `failure_mode`), those whose reason nobody knows believed less."""
+    unknown = (pl.col("failure_mode") == UNKNOWN).fill_null(value=True)
+    lately = pl.col("run") < UNNAMED_LASTING // WINDOW
+    odd = (pl.col("severity") == SEVERITIES[LOW - 1]) & (pl.col("confirmed") == SEVERITIES[MEDIUM - 1])
+    low = pl.when(unknown & lately & odd).then(pl.lit(SEVERITIES[LOW - 1])).otherwise("confirmed")
+    return hits.with_columns(confirmed=low)

@@ -12,7 +12,7 @@ from refrig_assets.alerting.lifecycle import DIAGNOSIS
 from refrig_assets.alerting.mutes import mute_row, muted
 from refrig_assets.alerting.settling import QUIET_FOR
 from refrig_assets.alerting.severity import severities, with_last_good
-from refrig_assets.alerting.sustained import LOOK_BACK, MEDIUM, rank, sustained
+from refrig_assets.alerting.sustained import LOOK_BACK, MEDIUM, named, rank, sustained
 from refrig_assets.contracts import ALERT_MUTES, DEVICE_ALERTS, DEVICE_REGISTRY, MAINTENANCE_EVENTS, MODEL_SCORES
 from refrig_assets.contracts.alerts import CLOSED_STATUSES
 from refrig_assets.contracts.base import TS
@@ -139,15 +139,17 @@ class Alerting:
         hits = windows.filter(this_hour & pl.col("confirmed").is_not_null())
         hits = hits.join(facts, on="device_id", how="left").with_columns(source=pl.lit(report.source))
         hits = muted(hits.with_columns(moment="window_end"), self._mutes(hour, end)).drop("moment")
+        # One window speaks for its device's hour; what is muted, as a machine that has just been repaired, does not.
         worst = hits.filter(rank("confirmed") >= MEDIUM).sort(
-            rank("confirmed"), "window_end", "device_id", descending=[True, True, False]
-        )
+            pl.col("mute_id").is_not_null(), rank("confirmed"), "window_end", "device_id",
+            descending=[False, True, True, False],
+        )  # fmt: skip
         asked = worst.unique("device_id", keep="first", maintain_order=True).head(MOST_DIAGNOSED)
         said = diagnose(self.lake, self.registry, asked).select("device_id", *DIAGNOSIS)
         report.hits, report.diagnosed = hits.height, said.height
         report.muted = int(hits["mute_id"].is_not_null().sum())
         watch.lap("diagnose")
-        return hits.join(said, on="device_id", how="left").sort("device_id", "window_end")
+        return named(hits.join(said, on="device_id", how="left")).sort("device_id", "window_end")
 
     def _fleet(self, facts: pl.DataFrame, board: pl.DataFrame, hour: datetime, end: datetime) -> Fleet:
         """Who is active, how large sites are, and which of the devices with an alert are under a mute at the end."""

@@ -50,6 +50,8 @@ class Window:
     stuck: Sequence[str] = ()
     rests: int = 0
     """windows, the last ones, in which the compressor stands still"""
+    defrosts: int = 0
+    """windows, the last ones, with a defrost in them"""
     history: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     """deviations from the oldest to the newest, in the feature's unit"""
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -124,6 +126,8 @@ def _recent(row: int, w: Window) -> pl.DataFrame:
         told |= {name: None for name in RECENT_VALUES if _silent(name, w)}
         if n >= count - w.rests:
             told |= {"current_compressor_mean": 0.15, "pressure_high_mean": 600.0, "pressure_low_mean": 500.0}
+        if n >= count - w.defrosts:
+            told["defrost_active_fraction"] = 1.0
         end = END - (count - 1 - n) * WINDOW
         rows.append({"row": row, "device_id": w.device, "window_end": end, **told})
     return pl.DataFrame(rows, schema=_RECENT.schema)

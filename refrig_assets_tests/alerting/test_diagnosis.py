@@ -113,6 +113,13 @@ def test_a_machine_at_rest_is_told_by_what_came_before() -> None:
     assert any("stands still since 16 Mar 06:00 UTC." in s for s in found["evidence"])  # type: ignore[attr-defined]
 
 
+def test_the_timer_of_a_defrost_does_not_wake_a_machine_that_stands_still() -> None:
+    grown = {f: [0.0] * 26 + [0.5 * z] * 11 for f, z in LEAK.items()}
+    found = one(Window(rests=8, defrosts=2, history=grown))
+    assert found["failure_mode"] == "refrigerant_leak"
+    assert any("stands still since 16 Mar 06:00 UTC." in s for s in found["evidence"])  # type: ignore[attr-defined]
+
+
 def test_a_defrost_is_no_fault() -> None:
     odd = {f: 12 * sign for f, sign in DEFROST.items()}
     assert one(Window(now=odd))["failure_mode"] == "unknown"

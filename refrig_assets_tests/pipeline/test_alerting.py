@@ -15,6 +15,8 @@ from refrig_assets.alerting.changes import operator_action
 from refrig_assets.contracts import DEVICE_ALERTS, DEVICE_REGISTRY, MAINTENANCE_EVENTS, MODEL_SCORES
 from refrig_assets.contracts.scoring import HOURLY_DETECTORS, RULES_FALLBACK
 from refrig_assets.lake import Lake
+from refrig_assets.pipeline import alerting as alerting_module
+from refrig_assets.pipeline import diagnosing
 from refrig_assets.pipeline.alert_log import append_changes, current_board
 from refrig_assets.pipeline.alerting import Alerting, AlertReport, alert_hour
 from refrig_assets.pipeline.mutes import add_mute
@@ -99,6 +101,27 @@ def test_who_speaks_follows_from_the_age_of_the_scores(lake: Lake, minutes_late:
     if source == "fallback":
         assert found.select("device_id", "source", "severity").rows() == [("dev-3", "fallback", "LOW")]
         assert "rules on features" in found["description"].item()
+
+
+def test_a_machine_restarted_within_the_hour_is_diagnosed_by_what_came_before(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored(lake, HOUR, 1, {"dev-2": 0.9})
+    repaired = HOUR + timedelta(minutes=35)
+    event = {
+        "event_id": "e-1", "device_id": "dev-2", "event_type": "corrective", "scheduled_date": HOUR,
+        "completed_date": repaired, "work_description": "bearing replaced", "parts_replaced": ["bearing"],
+    }  # fmt: skip
+    lake.table(MAINTENANCE_EVENTS).append(MAINTENANCE_EVENTS.conform(pl.DataFrame([event])))
+    asked: list[pl.DataFrame] = []
+
+    def diagnose(of: Lake, registry: Source, windows: pl.DataFrame) -> pl.DataFrame:
+        asked.append(windows)
+        return diagnosing.diagnose(of, registry, windows)
+
+    monkeypatch.setattr(alerting_module, "diagnose", diagnose)
+    alert_hour(lake, NOBODY, HOUR, NOW)
+    assert pl.concat(asked).select("device_id", "window_end").rows() == [("dev-2", HOUR + timedelta(minutes=30))]
 
 
 def test_mutes_and_fresh_repairs_keep_alerts_silent_with_their_reason(lake: Lake) -> None:
