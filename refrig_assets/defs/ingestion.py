@@ -18,7 +18,8 @@ from refrig_assets.defs.specs import asset_spec, check_spec
 from refrig_assets.lake import HOUR, Lake
 from refrig_assets.monitoring.findings import presence_finding, rate_finding, schema_finding
 from refrig_assets.pipeline.event_index import index_raw
-from refrig_assets.pipeline.landing import LandingReport, land_batches
+from refrig_assets.pipeline.landing import land_batches
+from refrig_assets.pipeline.landing_report import LandingReport
 
 RAW, DEAD = RAW_READINGS.name, DEAD_LETTER.name
 

@@ -4,7 +4,8 @@ from refrig_assets.lake.commits import CommitNote, CommitNotes, commits_since
 from refrig_assets.lake.files import DataFile
 from refrig_assets.lake.growth import OutgrownError
 from refrig_assets.lake.lake import DEFAULT_LAKE, OUTSIDE_ERRORS, PASSING_ERRORS, Lake, LakeUnavailableError
-from refrig_assets.lake.table import HOUR, Commit, MarkTakenError, Table, TableFile
+from refrig_assets.lake.table import HOUR, Commit, MarkTakenError, Table
+from refrig_assets.lake.table_files import TableFile
 
 __all__ = [
     "DEFAULT_LAKE",

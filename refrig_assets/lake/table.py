@@ -20,6 +20,7 @@ from refrig_assets.contracts.base import PARTITION_DATE, Contract
 from refrig_assets.lake import growth
 from refrig_assets.lake.files import DataFile, changed_days, write_data_file
 from refrig_assets.lake.handles import HANDLES
+from refrig_assets.lake.table_files import TableFile, files_of
 
 HOUR = timedelta(hours=1)
 COMMIT_ATTEMPTS = 20
@@ -30,28 +31,6 @@ _AS_OTHERS_WRITE = pl.ScanCastOptions(
 
 class MarkTakenError(CommitFailedError):
     """Another writer has committed what stands behind a mark: look at the marks again before writing."""
-
-
-@dataclass(frozen=True)
-class TableFile:
-    """A file of a committed snapshot, with the bounds of the hour column."""
-
-    path: str
-    rows: int
-    size: int
-    partition_date: str | None
-    first: datetime | None
-    last: datetime | None
-    first_device: str | None = None
-    last_device: str | None = None
-
-    def touches(self, start: datetime, end: datetime) -> bool:
-        if self.first is None or self.last is None:
-            return True
-        return self.first < end and self.last >= start
-
-    def lies_within(self, start: datetime, end: datetime) -> bool:
-        return self.first is not None and self.last is not None and self.first >= start and self.last < end
 
 
 @dataclass(frozen=True)
@@ -109,35 +88,9 @@ class Table:
         """
         column = column or self.contract.hour_of
         if version is not None:
-            return self._files_of(self.open(version), start, end, column)
+            return files_of(self.open(version), start, end, column)
         with self.newest() as table:
-            return self._files_of(table, start, end, column)
-
-    def _files_of(
-        self, table: DeltaTable, start: datetime | None, end: datetime | None, column: str | None
-    ) -> list[TableFile]:
-        actions = pl.DataFrame(table.get_add_actions(flatten=True))
-        first, last = f"min.{column}", f"max.{column}"
-        if start is not None and end is not None and {first, last} <= set(actions.columns):
-            # As `TableFile.touches` says, before thousands of files become Python's.
-            unbound = pl.col(first).is_null() | pl.col(last).is_null()
-            actions = actions.filter(unbound | ((pl.col(first) < end) & (pl.col(last) >= start)))
-        day = f"partition.{PARTITION_DATE}"
-        told = ["path", "num_records", "size_bytes", day, first, last, "min.device_id", "max.device_id"]
-        found = [
-            TableFile(
-                path=row["path"],
-                rows=row["num_records"] or 0,
-                size=row["size_bytes"],
-                partition_date=str(row[day]) if day in row else None,
-                first=row.get(first),
-                last=row.get(last),
-                first_device=row.get("min.device_id"),
-                last_device=row.get("max.device_id"),
-            )
-            for row in actions.select(c for c in told if c in actions.columns).to_dicts()
-        ]
-        return sorted(found, key=lambda f: f.path)
+            return files_of(table, start, end, column)
 
     def scan(
         self,
@@ -239,31 +192,26 @@ class Table:
         A file whose rows all stay is not written anew; if `untouched` knows that of it, it is not read either.
         """
         mine = {f.action.path for f in added}
+        time_column = pl.col(self._hour_column)
+        stays = (time_column < start) | (time_column >= end)
+        stays = stays if keep is None else stays | keep
 
         def plan(table: DeltaTable) -> tuple[list[DataFile], list[TableFile]]:
-            old = [f for f in self._files_of(table, start, end, self._hour_column) if f.path not in mine]
-            old = [f for f in old if untouched is None or not untouched(f)]
             carried: list[DataFile] = []
             gone: list[TableFile] = []
-            for file in old:
+            for file in files_of(table, start, end, self._hour_column):
+                if file.path in mine or (untouched is not None and untouched(file)):
+                    continue
                 if file.lies_within(start, end) and keep is None:
                     gone.append(file)
                     continue
-                time_column = pl.col(self._hour_column)
-                stays = (time_column < start) | (time_column >= end)
-                rest = (
-                    self.scan_files([file]).filter(stays if keep is None else stays | keep).collect(engine="in-memory")
-                )
-                if rest.height < file.rows:
+                rest = self.scan_files([file]).filter(stays).collect(engine="in-memory")
+                if not 0 < file.rows == rest.height:  # others' files may not say how many rows they hold
                     gone.append(file)
                     carried += self.write_files(rest, "kept")
-            return carried, gone
+            return [*added, *carried], gone
 
-        def plan_all(table: DeltaTable) -> tuple[list[DataFile], list[TableFile]]:
-            carried, old = plan(table)
-            return [*added, *carried], old
-
-        return self._commit(plan_all, (), metadata)
+        return self._commit(plan, (), metadata)
 
     def replace_all(
         self,
@@ -282,7 +230,7 @@ class Table:
         """Put files, written part by part, in the place of all rows, in one commit with these marks."""
         mine = {f.action.path for f in added}
         return self._commit(
-            lambda table: (added, [f for f in self._files_of(table, None, None, None) if f.path not in mine]),
+            lambda table: (added, [f for f in files_of(table, None, None, None) if f.path not in mine]),
             transactions,
             metadata,
         )
@@ -291,7 +239,7 @@ class Table:
         """Make the table hold these rows and no others. Days that hold just them, in this order, are left alone."""
 
         def plan(table: DeltaTable) -> tuple[list[DataFile], list[TableFile]]:
-            old = self._files_of(table, None, None, self._hour_column)
+            old = files_of(table, None, None, self._hour_column)
             days = changed_days(self.scan_files(old).collect(engine="in-memory"), frame, self._hour_column)
             added = self.write_files(frame.filter(pl.col(self._hour_column).dt.date().is_in(days)))
             return added, [f for f in old if f.partition_date in {str(d) for d in days}]

@@ -6,7 +6,7 @@ a run after a kill reads the marks and goes on behind them.
 
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -17,6 +17,7 @@ from refrig_assets.contracts.bookkeeping import LANDING_LOG
 from refrig_assets.contracts.readings import DEAD_LETTER, DUPLICATE_HORIZON, RAW_READINGS
 from refrig_assets.lake import HOUR, DataFile, Lake
 from refrig_assets.pipeline.hours import HOURS_AT_ONCE, RAW, HourAccount, floor_hour, neighbours, write_many_accounts
+from refrig_assets.pipeline.landing_report import FileAccount, LandingReport
 from refrig_assets.pipeline.sources import (
     Content,
     UnreadableFileError,
@@ -32,51 +33,6 @@ from refrig_assets.transforms.landing import Arrival, Landed
 FLUSH_ROWS = 1_500_000
 _DEAD_WEIGHT = 4  # a dead letter carries its line
 Progress = Callable[[int, int], None]
-
-
-@dataclass
-class FileAccount:
-    """What became of one file."""
-
-    path: str
-    content: Content
-    outcome: str = "landed"
-    detail: str | None = None
-    messages: int = 0
-    rows: int = 0
-    joined: int = 0
-    dead: int = 0
-    unknown_fields: int = 0
-
-    def add(self, part: Landed) -> None:
-        self.messages += part.messages
-        self.rows += part.raw.height
-        self.joined += part.joined
-        self.dead += part.dead.height
-        self.unknown_fields += part.unknown_fields
-
-
-@dataclass
-class LandingReport:
-    """What a landing run did. `rows_by_hour` counts rows by the hour they belong to, which need not be the folder's."""
-
-    hour: datetime
-    files: list[FileAccount] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    rows_by_hour: dict[datetime, int] = field(default_factory=dict)
-    bytes: int = 0
-
-    @property
-    def rows(self) -> int:
-        return sum(f.rows for f in self.files)
-
-    @property
-    def dead(self) -> int:
-        return sum(f.dead for f in self.files)
-
-    @property
-    def messages(self) -> int:
-        return sum(f.messages for f in self.files)
 
 
 @dataclass(frozen=True)

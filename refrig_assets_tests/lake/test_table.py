@@ -14,12 +14,13 @@ import polars as pl
 import pytest
 from deltalake import write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction
 
 import refrig_assets
 from refrig_assets.contracts import CONTRACTS, DEAD_LETTER, RAW_READINGS, ContractError
 from refrig_assets.contracts.base import PARTITION_DATE
 from refrig_assets.contracts.bookkeeping import HOUR_ACCOUNTS, LANDING_LOG
-from refrig_assets.lake import Lake, LakeUnavailableError, MarkTakenError, Table
+from refrig_assets.lake import DataFile, Lake, LakeUnavailableError, MarkTakenError, Table
 from refrig_assets.lake import table as table_module
 from refrig_assets.pipeline.upkeep import vacuum_table
 from refrig_assets_tests.builders import HOUR, ONE_HOUR, at, everything, raw_rows
@@ -105,6 +106,36 @@ def test_rows_to_keep_stay(lake: Lake) -> None:
     files = accounts.write_files(rows(("a", 10)))
     accounts.replace_range(HOUR, HOUR + ONE_HOUR, files, keep=pl.col("table") != "a")
     assert sorted(accounts.read().select("table", "rows").rows()) == [("a", 10), ("b", 2)]
+
+
+def test_a_file_of_which_all_rows_stay_is_left_as_it_is(lake: Lake) -> None:
+    letters, hour = lake.table(DEAD_LETTER), pl.lit(HOUR)
+    frame = DEAD_LETTER.empty().clear(4).with_columns(
+        timestamp_ingested=hour, source_partition=pl.lit("p"), source_offset=pl.int_range(4), reason=pl.lit("bad"),
+        payload=pl.lit("{"), payload_encoding=pl.lit("utf-8"),
+        stage=pl.Series(["landing", "landing", "clean", "clean"]),
+    )  # fmt: skip
+    kept, mixed = (letters.append(DEAD_LETTER.conform(part)) for part in (frame[:2], frame[1:]))
+    before = {f.path for f in letters.files()}
+    letters.replace_range(HOUR, HOUR + ONE_HOUR, [], keep=pl.col("stage") != "clean")
+    after = {f.path for f in letters.files()}
+    assert (len(before), len(after), len(before & after)) == (2, 2, 1)
+    assert kept.version < mixed.version
+    assert letters.read()["stage"].to_list() == ["landing"] * 3
+
+
+def test_rows_of_a_file_that_does_not_tell_its_size_are_replaced(lake: Lake) -> None:
+    accounts = lake.table(HOUR_ACCOUNTS)
+    rows = pl.DataFrame([(HOUR, "t", "raw", None, 1)], schema=HOUR_ACCOUNTS.dtypes, orient="row")
+    [file] = accounts.write_files(rows)
+    silent = AddAction(
+        path=file.action.path, size=file.size, partition_values=file.action.partition_values,
+        modification_time=file.action.modification_time, data_change=True, stats=None,
+    )  # fmt: skip
+    accounts.append_files([DataFile(silent, 1, file.size)])
+    assert [f.rows for f in accounts.files()] == [0]
+    accounts.replace_range(HOUR, HOUR + ONE_HOUR, [], keep=pl.col("table") != "t")
+    assert accounts.read().is_empty()
 
 
 def test_an_earlier_version_stays_readable(raw: Table) -> None:

@@ -16,7 +16,8 @@ from refrig_assets.lake import Lake
 from refrig_assets.pipeline import landing as landing_module
 from refrig_assets.pipeline import sources
 from refrig_assets.pipeline.hours import read_accounts
-from refrig_assets.pipeline.landing import LandingReport, land_hour
+from refrig_assets.pipeline.landing import land_hour
+from refrig_assets.pipeline.landing_report import LandingReport
 from refrig_assets_tests.builders import (
     HOUR,
     NOW,
