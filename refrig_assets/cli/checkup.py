@@ -157,8 +157,8 @@ def model_registry(registry: "Registry") -> Finding:
     elsewhere = "correct its permissions, or point REFRIG_MODELS to another place"
     if registry_missing(registry):
         if problem:
-            return Finding("models", "error", f"none at {registry.uri}, nor can one be made: {problem}", elsewhere)
-        return Finding("models", "ok", f"none yet at {registry.uri}: the first training makes the registry")
+            return Finding("models", "error", f"none at {registry.shown}, nor can one be made: {problem}", elsewhere)
+        return Finding("models", "ok", f"none yet at {registry.shown}: the first training makes the registry")
     try:
         released = [m for m in registry.models() if registry.plan(m).champion]
     except RegistryUnavailableError as error:
@@ -166,10 +166,10 @@ def model_registry(registry: "Registry") -> Finding:
     except RoutesError as error:
         return Finding("models", "error", str(error), f"correct {registry.routes_file}: what it names does not score")
     if problem:
-        told = f"{registry.uri} is not writable ({problem}): scoring goes on, training and releasing fail"
+        told = f"{registry.shown} is not writable ({problem}): scoring goes on, training and releasing fail"
         return Finding("models", "warn", told, elsewhere)
     how = "answers" if file is None else "is readable and writable"
-    return Finding("models", "ok", f"{registry.uri} {how}; {len(released)} models released")
+    return Finding("models", "ok", f"{registry.shown} {how}; {len(released)} models released")
 
 
 def notifications(lake: "Lake") -> Finding:

@@ -87,14 +87,14 @@ def list_(model: str | None, uri: str, as_json: bool) -> None:
     found = {name: versions_of(registry, name) for name in names}
     plans = {name: registry.plan(name) for name in names}
     if as_json:
-        print_json({"registry": registry.uri, "models": {n: model_dict(plans[n], found[n]) for n in names}})
+        print_json({"registry": registry.shown, "models": {n: model_dict(plans[n], found[n]) for n in names}})
         return
     rows = [
         (name, v.version, v.stage, role(plans[name], v), f"{v.registered_at:%Y-%m-%d %H:%M}", gates(v))
         for name in names
         for v in found[name]
     ]
-    print_table(f"Models of {registry.uri}", ("model", "version", "stage", "scores", "registered", "canary"), rows)
+    print_table(f"Models of {registry.shown}", ("model", "version", "stage", "scores", "registered", "canary"), rows)
     for name in names:
         tell_routes(plans[name])
         if plans[name].champion is None:

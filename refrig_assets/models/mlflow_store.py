@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import re
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
@@ -37,7 +38,13 @@ _QUIET = {
 for _name, _value in _QUIET.items():
     os.environ.setdefault(_name, _value)
 
+_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^/\s]*@")
 _CHANGING = ("readonly", "read-only", "Read-only", "Permission denied")
+
+
+def without_password(told: str) -> str:
+    """The text with a password struck out of every address in it."""
+    return _PASSWORD.sub(r"\1***@", told)
 
 
 class RegistryUnavailableError(RuntimeError):
@@ -63,6 +70,8 @@ class MlflowStore:
         self.database = _sqlite_file(self.uri)
         if self.database is not None and "?" not in self.uri:
             self.uri = f"sqlite:///{self.database}"
+        self.shown = without_password(self.uri)
+        """what is told to people: the address without a password that may be in it"""
         kept = self.artifacts or (str(self.database.parent / "artifacts") if self.database else None)
         self.local = Path(kept).absolute() if kept and "://" not in kept else None
         self.remote = kept if self.local is None else None
@@ -76,7 +85,7 @@ class MlflowStore:
         if self.database is not None and not _there(self.database):
             if not create:
                 raise RegistryUnavailableError(
-                    f"there is no model registry at {self.uri}. Train models first (the job train_all in Dagster), "
+                    f"there is no model registry at {self.shown}. Train models first (the job train_all in Dagster), "
                     "or point REFRIG_MODELS to the registry you mean."
                 )
             self._initialise(self.database)
@@ -112,17 +121,17 @@ class MlflowStore:
 
     def _unavailable(self, told: str) -> RegistryUnavailableError:
         lines = [line for line in told.splitlines() if line and not line.startswith("(raised as")]
-        why = lines[0] if lines else "it gave no reason"
+        why = without_password(lines[0]) if lines else "it gave no reason"
         if any(mark in why for mark in _CHANGING):
             remedy = "It can be read but not changed: correct its permissions, or point REFRIG_MODELS to a copy."
         elif "out-of-date database schema" in why:
-            remedy = f"It was made by another version of MLflow: back it up, then `mlflow db upgrade {self.uri}`."
+            remedy = f"It was made by another version of MLflow: back it up, then `mlflow db upgrade {self.shown}`."
         elif self.database is None:
             remedy = "See that the server runs and that REFRIG_MODELS is its address."
         else:
             remedy = "Check the path, its permissions and the free space, or point REFRIG_MODELS to another place."
         return RegistryUnavailableError(
-            f"the model registry at {self.uri} does not answer as it should: {why}. {remedy}"
+            f"the model registry at {self.shown} does not answer as it should: {why}. {remedy}"
         )
 
     def _initialise(self, database: Path) -> None:
@@ -193,7 +202,7 @@ class MlflowStore:
     def _place(self, run_id: str, which: str) -> Path:
         assert self.local is not None
         if not run_id.isalnum():  # it comes from the registry, and becomes part of a path
-            raise UnknownVersionError(f"{run_id!r} is not a run of {self.uri}: the version is not one of ours.")
+            raise UnknownVersionError(f"{run_id!r} is not a run of {self.shown}: the version is not one of ours.")
         return self.local / run_id / "artifacts" / which
 
 

@@ -56,7 +56,7 @@ class Versions:
 
     def __init__(self, uri: str = DEFAULT_MODELS, artifacts: str | None = None) -> None:
         self._store = MlflowStore(uri, artifacts)
-        self.uri = self._store.uri
+        self.uri, self.shown = self._store.uri, self._store.shown
 
     def register(
         self,
@@ -145,7 +145,7 @@ class Versions:
         if not have:
             known = ", ".join(self.models()) or "none"
             raise UnknownVersionError(
-                f"the registry at {self.uri} has no version of {model_id!r}; models there: {known}. Train it first."
+                f"the registry at {self.shown} has no version of {model_id!r}; models there: {known}. Train it first."
             )
         named = ", ".join(f"{a} = {v}" for a, v in sorted(aliases.items()))
         raise UnknownVersionError(
@@ -157,7 +157,7 @@ class Versions:
         found = self.get(model_id, version)
         if not found.digest:
             raise ArtifactError(
-                f"{model_id} {found.version} in {self.uri} was not registered by this product (it has no digest), "
+                f"{model_id} {found.version} in {self.shown} was not registered by this product (it has no digest), "
                 "and is not loaded. Delete that version, or go back to one of ours."
             )
         with self._store.files(found.run_id, MODEL_DIR) as path:

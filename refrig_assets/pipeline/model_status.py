@@ -77,15 +77,15 @@ def models_status(lake: Lake, registry: Registry, now: datetime) -> ModelsStatus
     """Look, and make nothing: neither a registry nor a table."""
     age = score_age(lake, now) if lake.has(MODEL_SCORES) else ScoreAge(now)
     if registry_missing(registry):
-        return ModelsStatus(registry.uri, age, missing=True)
+        return ModelsStatus(registry.shown, age, missing=True)
     try:
         there = registry.models()
         aliases = {m: registry.aliases(m) for m in there}
         plans = {m: registry.plan(m) for m in there}
     except (RegistryUnavailableError, RoutesError) as error:
-        return ModelsStatus(registry.uri, age, problem=str(error))
+        return ModelsStatus(registry.shown, age, problem=str(error))
     models = [_model(plans[m], aliases[m].get("staging"), age) for m in DETECTORS if m in plans]
-    return ModelsStatus(registry.uri, age, models)
+    return ModelsStatus(registry.shown, age, models)
 
 
 def registry_file(registry: Registry) -> Path | None:

@@ -438,3 +438,21 @@ def test_mlflow_is_imported_late_and_tells_nobody(registry: Registry) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "DO_NOT_TRACK", "CI"))}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://ann:s3cret@127.0.0.1:9", "http://ann:***@127.0.0.1:9"),
+        ("http://:s3@cret@127.0.0.1:9", "http://:***@127.0.0.1:9"),
+        ("http://127.0.0.1:9", "http://127.0.0.1:9"),
+    ],
+)
+def test_a_password_in_the_address_is_told_to_nobody(uri: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    registry = Registry(uri)
+    assert (registry.uri, registry.shown) == (uri, shown)
+    with pytest.raises(RegistryUnavailableError) as told:
+        registry.aliases("isolation_forest")
+    assert shown in str(told.value)
+    assert "cret" not in str(told.value)
