@@ -451,3 +451,17 @@ def test_the_forest_alone_must_last() -> None:
     assert only(night.told)["severity"] == "LOW"
     night.judge(3)
     assert only(night.told)["severity"] == "MEDIUM"
+
+
+def test_a_title_says_what_the_newest_diagnosis_does() -> None:
+    night = Night(quarters(15, 120, "HIGH"))
+    night.judge(0)
+    assert only(night.told)["title"].startswith("Unusual")
+    night.diagnoses = {"dev-1": ("condenser_fouling", 0.9)}
+    night.judge(1)
+    row = only(night.told)
+    assert (row["failure_mode"], row["title"].split(",")[0]) == ("condenser_fouling", "Fouled condenser")
+    night.diagnoses = {"dev-1": ("unknown", 0.9)}
+    night.windows += quarters(135, 180, "HIGH")
+    night.judge(2)
+    assert only(night.told)["title"] == row["title"], "a name is not taken back for none"
