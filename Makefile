@@ -36,6 +36,7 @@ dev: $(READY) ## the Dagster UI on this project, live reload
 
 bench: $(READY) ## the benchmarks, at full size (ARGS=--quick for a first look)
 	$(BIN)/python -m benchmarks.batch $(ARGS)
+	$(BIN)/python -m benchmarks.backfill $(ARGS)
 	$(BIN)/python -m benchmarks.stream $(ARGS)
 	$(BIN)/python -m benchmarks.scoring $(ARGS)
 	$(BIN)/python -m benchmarks.notify $(ARGS)
