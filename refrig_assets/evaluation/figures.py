@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from refrig_assets.contracts import DEVICE_ALERTS, DEVICE_FEATURES, MODEL_SCORES
+from refrig_assets.contracts import DEVICE_ALERTS, DEVICE_FEATURES, DEVICE_REGISTRY, MODEL_SCORES
 from refrig_assets.contracts.scoring import DAILY_HOUR, DETECTORS, HOURLY_DETECTORS, SCORED_WINDOW_MIN
 from refrig_assets.evaluation import diagnosed, judge
 from refrig_assets.evaluation.judge import LEVEL, MEDIUM, Scored
+from refrig_assets.evaluation.probed import probed
 from refrig_assets.evaluation.raised import raised as raised_alerts
 from refrig_assets.lake import HOUR, Lake
 from refrig_assets.pipeline.fallback import RULES, Rule
@@ -77,9 +78,10 @@ def evaluate(lake: Lake, truth: pl.DataFrame, start: datetime, end: datetime) ->
         **_false_high_by_class(raised["HIGH"], scored, days),
         **{f"false_{n.lower()}_per_1000_device_days": judge.per_1000_days(judge.false_counts(raised[n], scored), days)
            for n in LEVEL if n != "HIGH"},
-        **_of_faults(faults),
+        **_of_faults(faults, lake.table(DEVICE_REGISTRY).read()),
         "found_12h_by_chance": judge.by_chance(faults, scored, ours / max(sum(days.values()), 1e-9)),
         **baseline,
+        **_truly(raised, truth),
         **diagnosed.figures(raised["MEDIUM"], truth),
     }  # fmt: skip
     return Evaluation(
@@ -90,12 +92,25 @@ def evaluate(lake: Lake, truth: pl.DataFrame, start: datetime, end: datetime) ->
     )  # fmt: skip
 
 
-def _of_faults(faults: pl.DataFrame) -> dict[str, float | None]:
+def _truly(raised: Mapping[str, pl.DataFrame], truth: pl.DataFrame) -> dict[str, float | None]:
+    """Of the alerts at each level and above, how many there were, and the share that was of something really wrong."""
+    found: dict[str, float | None] = {}
+    for level in ("MEDIUM", "HIGH"):
+        judged = diagnosed.with_truth(raised[level], truth)
+        found[f"{level.lower()}_alerts"] = judged.height
+        found[f"{level.lower()}_alerts_of_a_fault"] = _share(judged["fault"].is_not_null())
+    return found
+
+
+def _of_faults(faults: pl.DataFrame, registry: pl.DataFrame) -> dict[str, float | None]:
     gradual, acute = faults.filter("is_gradual"), faults.filter(~pl.col("is_gradual"))
     failing = faults.filter("could_be_early")
+    seen = probed(failing, registry)
     return {
         "gradual_faults": gradual.height,
         "failures_judged": failing.height,
+        "failures_without_a_probe": int((~seen).sum()),
+        "found_12h_where_a_probe_sees": judge.found_early(failing.filter(seen)),
         "found_gradual": _share(gradual["raised_at"].is_not_null()),
         "found_before_failure": _share((failing["lead_h"] > 0).fill_null(value=False)),
         "found_acute": _share(acute["raised_at"].is_not_null()),
