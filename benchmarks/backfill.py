@@ -26,7 +26,7 @@ from refrig_assets.simulator import FleetSpec, Mess, write_landing
 
 DEVICES, HOURS = 300, 48
 QUICK_HOURS = 12
-MIN_TIMES = 1.5
+MIN_TIMES = 1.3
 START = datetime(2026, 3, 2, tzinfo=UTC)
 
 
