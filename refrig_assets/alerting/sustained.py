@@ -9,13 +9,15 @@
 | LOW or more for an hour, without a break | MEDIUM |
 | HIGH or CRITICAL by daily models alone | MEDIUM: they look at means that an hour's windows share |
 | anything by the isolation forest alone | LOW until it has lasted four hours: it knows no direction |
-| LOW or more for an hour, by which no failure can be told (`named`) | LOW until it has lasted four hours |
+| MEDIUM by which no failure can be told (`named`) | LOW until it has lasted four hours and two models agree |
+| the same, and the baseline finds it rare (above 0.7) | MEDIUM |
 """
 
 from datetime import timedelta
 
 import polars as pl
 
+from refrig_assets.alerting.severity import AGREEING, MEDIUM_ABOVE
 from refrig_assets.alerting.signs import UNKNOWN
 from refrig_assets.contracts.alerts import SEVERITIES
 from refrig_assets.contracts.scoring import DAILY_DETECTORS, SCORED_WINDOW_MIN
@@ -27,6 +29,8 @@ LASTING = timedelta(hours=1)
 # What says no more than that something is unusual is told to somebody once it has lasted for so long.
 UNNAMED_LASTING = timedelta(hours=4)
 FOREST = "isolation_forest"
+# Severities by which a window is odd; above them it is alarming, name or no name.
+_ODD = SEVERITIES[:MEDIUM]
 WINDOW = timedelta(minutes=SCORED_WINDOW_MIN)
 # One window that was not scored does not break a row of them.
 _GAP = 2 * WINDOW
@@ -86,8 +90,10 @@ def sustained(windows: pl.DataFrame) -> pl.DataFrame:
 
 def named(hits: pl.DataFrame) -> pl.DataFrame:
     """The hits (as `sustained` gives them, with `failure_mode`), those whose reason nobody knows believed less."""
-    unknown = (pl.col("failure_mode") == UNKNOWN).fill_null(value=True)
-    lately = pl.col("run") < UNNAMED_LASTING // WINDOW
-    odd = (pl.col("severity") == SEVERITIES[LOW - 1]) & (pl.col("confirmed") == SEVERITIES[MEDIUM - 1])
-    low = pl.when(unknown & lately & odd).then(pl.lit(SEVERITIES[LOW - 1])).otherwise("confirmed")
+    # Where nobody could be asked for a name, as in a storm, what the scores say stands.
+    unknown = (pl.col("failure_mode") == UNKNOWN).fill_null(pl.col("severity") == SEVERITIES[LOW - 1])
+    odd = pl.col("severity").is_in(_ODD) & (pl.col("confirmed") == SEVERITIES[MEDIUM - 1])
+    rare = (pl.col("anomaly_score") > MEDIUM_ABOVE) & ~pl.col("model_id").is_in([FOREST, *DAILY_DETECTORS])
+    agreed = (pl.col("models_flagging") >= AGREEING) & (pl.col("run") >= UNNAMED_LASTING // WINDOW)
+    low = pl.when(unknown & odd & ~rare & ~agreed).then(pl.lit(SEVERITIES[LOW - 1])).otherwise("confirmed")
     return hits.with_columns(confirmed=low)
