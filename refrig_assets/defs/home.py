@@ -8,7 +8,16 @@ import dagster as dg
 INSTANCE_FILE = Path("dagster.yaml")
 _OURS = Path(__file__).resolve().parents[2] / INSTANCE_FILE
 # Where the package was installed without the project's folder: what must hold of any instance.
-_LEAST = "telemetry:\n  enabled: false\nconcurrency:\n  pools:\n    default_limit: 1\n"
+_LEAST = """telemetry: {enabled: false}
+concurrency: {pools: {default_limit: 1}, runs: {max_concurrent_runs: 4}}
+run_monitoring:
+  enabled: true
+  start_timeout_seconds: 180
+  max_runtime_seconds: 7200
+  poll_interval_seconds: 30
+  free_slots_after_run_end_seconds: 60
+run_retries: {enabled: true, max_retries: 1}
+"""
 
 
 def prepare_home(home: Path, *, renew: bool = False) -> Path:

@@ -6,9 +6,12 @@ from typing import Any
 
 import dagster as dg
 
+from refrig_assets.defs.lost_runs import HOST, this_host
 from refrig_assets.defs.partitions import day_key, hour_key
 from refrig_assets.defs.sensors import RANGE_END, RANGE_START
 
+# A long backfill is no hanging run: the instance's limit is for what the daemon starts.
+_LIMIT = {"dagster/max_runtime_seconds": str(24 * 3600)}
 _ONLY_ERRORS = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -36,11 +39,11 @@ def run_job(
         # Named, as a selection of assets alone would take checks that the job leaves out.
         checks = {c for c in job.asset_layer.asset_graph.asset_check_keys if c.asset_key in wanted}
         job = job.get_subset(asset_selection=wanted, asset_check_selection=checks)
-    tags = {}
+    tags = {HOST: this_host(), **_LIMIT}
     if start is not None and end is not None and job.partitions_def is not None:
         daily = isinstance(job.partitions_def, dg.DailyPartitionsDefinition)
         key, step = (day_key, timedelta(days=1)) if daily else (hour_key, timedelta(hours=1))
-        tags = {RANGE_START: key(start), RANGE_END: key(max(start, end - step))}
+        tags |= {RANGE_START: key(start), RANGE_END: key(max(start, end - step))}
     return job.execute_in_process(
         instance=instance,
         tags=tags,

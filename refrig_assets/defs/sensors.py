@@ -21,6 +21,7 @@ from refrig_assets.defs.jobs import (
     score_quality_job,
     trends_job,
 )
+from refrig_assets.defs.lost_runs import lost_runs
 from refrig_assets.defs.notify import notify_sensors
 from refrig_assets.defs.partitions import day_key, hour_key, ranges
 from refrig_assets.defs.resources import ClockResource, FilesResource, LakeResource
@@ -192,6 +193,7 @@ sensors = [
     alert_log_changed,
     scores_changed,
     scores_to_alert,
+    lost_runs,
     *notify_sensors,
     _switch(),
 ]
