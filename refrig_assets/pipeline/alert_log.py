@@ -14,7 +14,7 @@ from refrig_assets.alerting.changes import incomplete
 from refrig_assets.alerting.deadlines import escalations
 from refrig_assets.alerting.fold import fold
 from refrig_assets.alerting.releasing import releases
-from refrig_assets.contracts import DEVICE_ALERTS, ContractError, Violation
+from refrig_assets.contracts import ALERT_MUTES, DEVICE_ALERTS, ContractError, Violation
 from refrig_assets.contracts.alerts import BATCH, STREAM
 from refrig_assets.lake import Lake, MarkTakenError, TableFile
 
@@ -108,7 +108,7 @@ def current_board(lake: Lake) -> pl.DataFrame:
 
 def release_relapses(lake: Lake, now: datetime) -> Appended:
     """Tell of events that the stream took for repetitions of alerts which no longer stand."""
-    return append_changes(lake, releases(current_board(lake), now))
+    return append_changes(lake, releases(current_board(lake), now, lake.table(ALERT_MUTES).read()))
 
 
 def escalate_overdue(lake: Lake, now: datetime, actor: str = BATCH) -> Appended:
