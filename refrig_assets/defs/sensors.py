@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from refrig_assets.alerting.deadlines import overdue
+from refrig_assets.alerting.deadlines import escalations
 from refrig_assets.contracts import ALERT_BOARD, DEVICE_ALERTS
 from refrig_assets.contracts.scoring import SCORE_QUALITY
 from refrig_assets.defs.jobs import (
@@ -136,13 +136,13 @@ def stream_reported(
 def alert_log_changed(
     context: dg.SensorEvaluationContext, lake: LakeResource, clock: ClockResource
 ) -> dg.SensorResult | dg.SkipReason:
-    """Publish the alert board when the log has changed, or when an alert's deadline has passed."""
+    """Publish the alert board when the log has changed, or when an alert's time at its level is up."""
     the_lake = lake.lake
     current = board_is_current(the_lake)
-    late = overdue(the_lake.table(ALERT_BOARD).read(), clock.now).height if current else 0
+    late = escalations(the_lake.table(ALERT_BOARD).read(), clock.now).height if current else 0
     if current and not late:
         return dg.SkipReason("the board tells all that the log does")
-    reason = f"{late} alerts are past their deadline" if late else "the log has changed"
+    reason = f"{late} alerts were not taken in time" if late else "the log has changed"
     key = f"board-{the_lake.table(DEVICE_ALERTS).version}-{clock.now:%Y%m%dT%H%M}"
     return dg.SensorResult(
         run_requests=[dg.RunRequest(run_key=key, job_name=alert_board_job.name, tags={"reason": reason})]

@@ -205,7 +205,7 @@ def test_the_board_is_published_when_the_log_changed_and_when_a_deadline_passes(
     small.now = at(31)
     late = _board_request(small)
     assert late is not None
-    assert late.tags["reason"] == "1 alerts are past their deadline"
+    assert late.tags["reason"] == "1 alerts were not taken in time"
     assert late.run_key != request.run_key
     small.run("publish_alerts")
     assert sorted(small.lake.table(ALERT_BOARD).read()["escalation_level"]) == ["L1", "L2"]
@@ -214,3 +214,15 @@ def test_the_board_is_published_when_the_log_changed_and_when_a_deadline_passes(
     assert [t["escalated_by_this_run"] for t in told] == [0, 1]
     assert told[-1]["standing"] == 2
     assert told[-1]["dagster/row_count"] == 2
+
+
+def test_an_alert_that_nobody_takes_goes_up_to_the_last_level_though_nothing_else_happens(small: Plant) -> None:
+    append_changes(small.lake, created_alerts(alert("dev-1")))
+    asked: dict[int, str] = {}
+    for minute in range(10, 300, 10):  # a CRITICAL alert has half an hour at each level
+        small.now = at(minute)
+        if _board_request(small) is not None:
+            small.run("publish_alerts")
+            asked[minute] = small.lake.table(ALERT_BOARD).read()["escalation_level"].item()
+    assert list(asked.values()) == ["L1", "L2", "L3"]
+    assert max(asked) < 120
