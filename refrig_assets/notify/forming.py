@@ -66,7 +66,7 @@ def form(waiting: Iterable[Waiting], recent: Sequence[Recent], now: datetime, st
 
 def _digest(channel: str, recipient: str, ones: list[Waiting], now: datetime) -> list[Draft]:
     due = [w.matter for w in ones if is_due(w.due, w.planned_at, now)]
-    return [Draft("digest", channel, recipient, _in_order(due))] if due else []
+    return [Draft("digest", channel, recipient, in_order(due))] if due else []
 
 
 def _at_once(
@@ -77,7 +77,7 @@ def _at_once(
     if any(r.shape == "storm" for r in lately):
         return []  # they know; more of it in a minute
     if len(units) > 1 and len(units) + sum(r.shape != "digest" for r in lately) > storm_above:
-        return [Draft("storm", channel, recipient, _in_order(m for u in units for m in u.matters))]
+        return [Draft("storm", channel, recipient, in_order(m for u in units for m in u.matters))]
     return units
 
 
@@ -90,7 +90,7 @@ def _units(channel: str, recipient: str, matters: list[Matter]) -> list[Draft]:
             units.append(Draft("single", channel, recipient, (matter,)))
         else:
             incidents.setdefault((matter.incident, matter.about.closing), []).append(matter)
-    units += [Draft("incident", channel, recipient, _in_order(ms), name) for (name, _), ms in incidents.items()]
+    units += [Draft("incident", channel, recipient, in_order(ms), name) for (name, _), ms in incidents.items()]
     return sorted(units, key=lambda u: (-u.matters[0].rank, u.matters[0].occurred_at))
 
 
@@ -101,5 +101,5 @@ def _told_lately(unit: Draft, before: list[Recent], now: datetime) -> bool:
     return any(r.rank >= unit.matters[0].rank for r in mine)
 
 
-def _in_order(matters: Iterable[Matter]) -> tuple[Matter, ...]:
+def in_order(matters: Iterable[Matter]) -> tuple[Matter, ...]:
     return tuple(sorted(matters, key=lambda m: (-m.rank, m.occurred_at, m.matter_id)))

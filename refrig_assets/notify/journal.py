@@ -20,6 +20,7 @@ CREATE TABLE IF NOT EXISTS deliveries (
   collected INTEGER NOT NULL, state TEXT NOT NULL, notice_id TEXT, PRIMARY KEY (matter_id, channel, recipient));
 CREATE INDEX IF NOT EXISTS deliveries_state ON deliveries (state);
 CREATE INDEX IF NOT EXISTS deliveries_subject ON deliveries (subject);
+CREATE INDEX IF NOT EXISTS deliveries_notice ON deliveries (notice_id);
 CREATE TABLE IF NOT EXISTS messages (
   number INTEGER PRIMARY KEY AUTOINCREMENT, notice_id TEXT NOT NULL, channel TEXT NOT NULL, recipient TEXT NOT NULL,
   shape TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL, severity TEXT NOT NULL, rank INTEGER NOT NULL,

@@ -70,6 +70,8 @@ class Planned:
     """too old to wake anybody: known as told from now on"""
     withdrawn: Mapping[str, str] = field(default_factory=dict)
     """alerts of which nothing more may go out that has not gone out yet, and why"""
+    stands: Sequence[str] = ()
+    """alerts of which something was told, and of which more may go out"""
 
 
 def plan(rows: pl.DataFrame, told: Mapping[str, Told], registry: pl.DataFrame, now: datetime) -> Planned:
@@ -77,6 +79,7 @@ def plan(rows: pl.DataFrame, told: Mapping[str, Told], registry: pl.DataFrame, n
     alerts = _alerts(rows, told)
     withdrawn = alerts.filter((pl.col("told_rank") >= 0) & ~is_standing())
     reasons = {a: _why(closed) for a, closed in withdrawn.select("alert_id", closed=is_closed()).iter_rows()}
+    stands = alerts.filter((pl.col("told_rank") >= 0) & is_standing())["alert_id"].to_list()
     raised = is_standing() & (severity_rank() > pl.col("told_rank"))
     higher = is_standing() & (pl.col("escalation_level") != LEVELS[0]) & ~pl.col("level_told")
     closing = is_closed() & ~pl.col("suppressed") & (pl.col("told_rank") >= 0) & ~pl.col("closing_told")
@@ -89,7 +92,7 @@ def plan(rows: pl.DataFrame, told: Mapping[str, Told], registry: pl.DataFrame, n
     for row in known.iter_rows(named=True):
         matter = _matter(row)
         (history if now - matter.occurred_at > HORIZON else new).append(matter)
-    return Planned(new, history, reasons)
+    return Planned(new, history, reasons, stands)
 
 
 def _alerts(rows: pl.DataFrame, told: Mapping[str, Told]) -> pl.DataFrame:

@@ -217,7 +217,10 @@ class Notifier:
                 told.append((matter, addressed))
                 held += nobody
             held += _held_history(planned.history, now)
-            self.outbox.put(told, now, held=held, known=planned.history, withdrawn=planned.withdrawn, files=found.files)
+            self.outbox.put(
+                told, now, held=held, known=planned.history, withdrawn=planned.withdrawn, stands=planned.stands,
+                files=found.files,
+            )  # fmt: skip
             report.planned, report.history = len(told), len(planned.history)
         else:
             self.outbox.put([], now, files=found.files)

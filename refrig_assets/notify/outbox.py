@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from refrig_assets.notify import outbox_rows as entries
+from refrig_assets.notify import outbox_withdrawal as leaving
 from refrig_assets.notify.forming import Draft, form
 from refrig_assets.notify.journal import Journal, moment, stamp
 from refrig_assets.notify.matters import Matter, Told, told_of
@@ -86,7 +87,7 @@ class Outbox:
 
     def channels_told(self, subject: str) -> set[str]:
         """Channels to which something of the subject went, or is about to go."""
-        query = "SELECT DISTINCT channel FROM deliveries WHERE subject = ? AND state = 'formed'"
+        query = "SELECT DISTINCT channel FROM deliveries WHERE subject = ? AND state IN ('formed', 'leaving')"
         return {row["channel"] for row in self.journal.rows(query, (subject,))}
 
     def put(
@@ -97,20 +98,22 @@ class Outbox:
         held: Sequence[dict[str, Any]] = (),
         known: Iterable[Matter] = (),
         withdrawn: Mapping[str, str] | None = None,
+        stands: Iterable[str] = (),
         files: Sequence[str] | None = None,
         standing: tuple[str, str | None, str] | None = None,
     ) -> bool:
         """Write down what must be told, and from what it was known, in one transaction.
 
-        `known` are matters that are told to nobody, `held` rows that say so; `files` those of the alert log that have
-        been read now; `standing` of a condition what was said of it before, and now: where somebody else has said
-        something since, nothing is written down.
+        `known` are matters that are told to nobody, `held` rows that say so; `withdrawn` alerts of which nothing may go
+        out any more, `stands` those of which it may; `files` those of the alert log that have been read now; `standing`
+        of a condition what was said of it before, and now: where somebody else has said something since, nothing is
+        written down.
         """
         with self.journal.transaction() as rows:
             if standing is not None and not _still(rows, standing[0], standing[1]):
                 return False
-            for subject, why in (withdrawn or {}).items():
-                entries.withdraw(rows, subject, why, now)
+            leaving.withdraw(rows, withdrawn or {}, now)
+            leaving.stay(rows, stands)
             for matter, deliveries in planned:
                 entries.tell(rows, matter)
                 entries.put(rows, matter, deliveries, now)
@@ -135,18 +138,21 @@ class Outbox:
     # -- forming -------------------------------------------------------------------------------------------------
 
     def form(self, now: datetime, storm_above: int, words: Callable[[Draft, str], Words]) -> int:
-        """Make messages of what is due; how many."""
-        if not self.journal.rows("SELECT 1 FROM deliveries WHERE state = 'waiting' LIMIT 1"):
+        """Make messages of what is due; how many. Those that something was withdrawn from say what is left."""
+        if not self.journal.rows(
+            "SELECT 1 FROM deliveries WHERE state = 'waiting' UNION ALL "
+            "SELECT 1 FROM messages WHERE state = 'changed' LIMIT 1"
+        ):
             return 0
         with self.journal.transaction() as rows:
+            leaving.reword(rows, words)
             drafts = form(entries.waiting(rows), entries.recent(rows, now), now, storm_above)
             for draft in drafts:
                 entries.make(rows, draft, now, words)
             if drafts:
-                waiting = "SELECT matter_id FROM deliveries WHERE state = 'waiting'"
-                rows.execute(f"DELETE FROM matters WHERE matter_id NOT IN ({waiting})")
+                entries.forget_matters(rows)
                 rows.execute(
-                    "DELETE FROM messages WHERE state NOT IN ('waiting', 'sending') AND number <= "
+                    "DELETE FROM messages WHERE state NOT IN ('waiting', 'changed', 'sending') AND number <= "
                     "(SELECT MAX(number) FROM messages) - ?",
                     (_KEPT_MESSAGES,),
                 )
@@ -163,6 +169,7 @@ class Outbox:
                 rows.execute(
                     "UPDATE messages SET state = 'waiting', next_at = ? WHERE number = ?", (stamp(now), row["number"])
                 )
+                leaving.settled(rows, row, True, now)
         return len(found)
 
     def channels_due(self, now: datetime) -> set[str]:
@@ -200,6 +207,7 @@ class Outbox:
             )
             detail = outcome.detail or (row["tells"] if outcome.accepted else None)
             entries.log(rows, entries.attempt_row(row, attempt, result, detail, now))
+            leaving.settled(rows, row, state == "waiting", now)
 
     def give_up(self, channels: Iterable[str], why: str, now: datetime) -> int:
         """Give up what waits for channels that there are no more."""
@@ -227,7 +235,8 @@ class Outbox:
 
     def counts(self) -> dict[str, int]:
         """Messages by state, and matters that wait for their time."""
-        found = {r["state"]: r["n"] for r in self.journal.rows("SELECT state, COUNT(*) n FROM messages GROUP BY state")}
+        states = "SELECT REPLACE(state, 'changed', 'waiting') state, COUNT(*) n FROM messages GROUP BY 1"
+        found = {row["state"]: row["n"] for row in self.journal.rows(states)}
         (collected,) = self.journal.rows("SELECT COUNT(*) n FROM deliveries WHERE state = 'waiting'")
         return {**found, "collected": collected["n"]}
 

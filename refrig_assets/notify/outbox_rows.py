@@ -33,40 +33,18 @@ def put(rows: sqlite3.Connection, matter: Matter, deliveries: Sequence[Addressed
         delivery = one.delivery
         if matter.about.kind == "device_alert":  # what the channel was going to be told of it is said better now
             rows.execute(
-                "UPDATE deliveries SET state = 'withdrawn' WHERE subject = ? AND channel = ? AND state = 'waiting'",
+                "UPDATE deliveries SET state = 'replaced' WHERE subject = ? AND channel = ? "
+                "AND state IN ('waiting', 'withdrawn')",
                 (matter.subject, delivery.channel),
             )
         recipient = as_json(dict(sorted(one.recipient.items())))
         rows.execute(
             "INSERT INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting', NULL) ON CONFLICT DO UPDATE SET "
-            "state = 'waiting', due = excluded.due, planned_at = excluded.planned_at WHERE state = 'withdrawn'",
+            "state = 'waiting', due = excluded.due, planned_at = excluded.planned_at, collected = excluded.collected "
+            "WHERE state IN ('replaced', 'withdrawn')",
             (matter.matter_id, delivery.channel, recipient, matter.subject, stamp(delivery.due), stamp(now),
              int(delivery.collected)),
         )  # fmt: skip
-
-
-def withdraw(rows: sqlite3.Connection, subject: str, why: str, now: datetime) -> None:
-    """Nothing more of the subject, but for what is being sent, and messages that tell of others, too."""
-    found = rows.execute("SELECT * FROM deliveries WHERE subject = ? AND state = 'waiting'", (subject,)).fetchall()
-    for row in found:
-        matter = matter_of(
-            rows.execute("SELECT content FROM matters WHERE matter_id = ?", (row["matter_id"],)).fetchone()
-        )
-        log(rows, held_row([matter], row["channel"], why, now))
-    rows.execute("UPDATE deliveries SET state = 'withdrawn' WHERE subject = ? AND state = 'waiting'", (subject,))
-    alone = rows.execute(
-        "SELECT * FROM messages WHERE subject = ? AND shape = 'single' AND state = 'waiting'", (subject,)
-    ).fetchall()
-    for row in alone:
-        rows.execute("UPDATE messages SET state = 'withdrawn' WHERE number = ?", (row["number"],))
-        rows.execute("UPDATE deliveries SET state = 'withdrawn' WHERE notice_id = ? AND channel = ? AND recipient = ?",
-                     (row["notice_id"], row["channel"], row["recipient"]))  # fmt: skip
-        log(rows, attempt_row(row, row["attempts"] + 1, "held", why, now))
-    rows.execute(  # what nobody was told may be told another time
-        "DELETE FROM told WHERE subject = ?1 AND NOT EXISTS "
-        "(SELECT 1 FROM deliveries WHERE subject = ?1 AND state = 'formed')",
-        (subject,),
-    )
 
 
 def waiting(rows: sqlite3.Connection) -> list[Waiting]:
@@ -80,7 +58,10 @@ def waiting(rows: sqlite3.Connection) -> list[Waiting]:
 
 
 def recent(rows: sqlite3.Connection, now: datetime) -> list[Recent]:
-    query = "SELECT channel, recipient, shape, incident, rank, formed_at FROM messages WHERE formed_at > ?"
+    query = (
+        "SELECT channel, recipient, shape, incident, rank, formed_at FROM messages "
+        "WHERE formed_at > ? AND state != 'withdrawn'"
+    )
     found = rows.execute(query, (stamp(now - INCIDENT_AGAIN),)).fetchall()
     return [Recent(r[0], r[1], r[2], r[3], r[4], moment(r[5])) for r in found]
 
@@ -94,30 +75,58 @@ def matter_of(row: sqlite3.Row) -> Matter:
 
 
 def make(rows: sqlite3.Connection, draft: Draft, now: datetime, words: Callable[[Draft, str], Words]) -> None:
-    matters = draft.matters
-    ids = sorted(m.matter_id for m in matters)
+    ids = sorted(m.matter_id for m in draft.matters)
     notice = ids[0] if draft.shape == "single" else identity(draft.shape, *ids)
-    said = words(draft, notice)
-    sites = {m.about.site_id for m in matters}
-    first = matters[0]
+    said = {**content_of(draft, notice, words(draft, notice)), "formed_at": stamp(now), "next_at": stamp(now)}
+    row = {
+        "notice_id": notice,
+        "channel": draft.channel,
+        "recipient": draft.recipient,
+        "shape": draft.shape,
+        "incident": draft.incident,
+        "attempts": 0,
+        "last_at": stamp(now),
+        **said,
+    }
+    again = ", ".join(f"{name} = excluded.{name}" for name in said)
     rows.execute(
-        "INSERT INTO messages (notice_id, channel, recipient, shape, kind, subject, severity, rank, site_id, "
-        "incident, title, text, markdown, alert_ids, tells, occurred_at, formed_at, state, attempts, last_at, next_at) "
-        "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,'waiting',0,?,?) "
-        "ON CONFLICT DO UPDATE SET state = 'waiting', title = excluded.title, text = excluded.text, "
-        "markdown = excluded.markdown, formed_at = excluded.formed_at, next_at = excluded.next_at "
-        "WHERE state = 'withdrawn'",
-        (notice, draft.channel, draft.recipient, draft.shape,
-         "digest" if draft.shape == "digest" else first.about.kind,
-         draft.incident or (first.subject if draft.shape == "single" else notice),
-         first.about.severity, first.rank, sites.pop() if len(sites) == 1 else None, draft.incident,
-         said.title, said.text, said.markdown, as_json(alerts_of(matters)),
-         ", ".join(dict.fromkeys(e for m in matters for e in m.events)),
-         stamp(min(m.occurred_at for m in matters)), *(stamp(now),) * 3),
-    )  # fmt: skip
+        f"INSERT INTO messages ({', '.join(row)}, state) VALUES ({', '.join('?' * len(row))}, 'waiting') "
+        f"ON CONFLICT DO UPDATE SET state = 'waiting', {again} WHERE state = 'withdrawn'",
+        tuple(row.values()),
+    )
     rows.executemany(
         "UPDATE deliveries SET state = 'formed', notice_id = ? WHERE matter_id = ? AND channel = ? AND recipient = ?",
         [(notice, one, draft.channel, draft.recipient) for one in ids],
+    )
+
+
+def content_of(draft: Draft, notice: str, said: Words) -> dict[str, Any]:
+    """What a message says, and of whom."""
+    matters = draft.matters
+    first = matters[0]
+    sites = {m.about.site_id for m in matters}
+    return {
+        "kind": "digest" if draft.shape == "digest" else first.about.kind,
+        "subject": draft.incident or (first.subject if draft.shape == "single" else notice),
+        "severity": first.about.severity,
+        "rank": first.rank,
+        "site_id": sites.pop() if len(sites) == 1 else None,
+        "title": said.title,
+        "text": said.text,
+        "markdown": said.markdown,
+        "alert_ids": as_json(alerts_of(matters)),
+        "tells": ", ".join(dict.fromkeys(e for m in matters for e in m.events)),
+        "occurred_at": stamp(min(m.occurred_at for m in matters)),
+    }
+
+
+def forget_matters(rows: sqlite3.Connection) -> None:
+    """Of what has gone out nothing more needs to be known. What waits may have to be said in other words."""
+    rows.execute(
+        "DELETE FROM matters WHERE matter_id NOT IN ("
+        "SELECT matter_id FROM deliveries WHERE state = 'waiting' UNION ALL "
+        "SELECT matter_id FROM messages m JOIN deliveries USING (notice_id, channel, recipient) "
+        "WHERE m.state IN ('waiting', 'changed', 'sending'))"
     )
 
 

@@ -96,7 +96,8 @@ def _headline(draft: Draft) -> str:
     if draft.shape == "incident":
         closed = "closed: " if matters[0].about.closing else ""
         devices = len({m.facts["device_id"] for m in matters})
-        return f"Incident{where}, {closed}{devices} devices ({told}): {matters[0].facts['title']}"
+        several = "s" if devices > 1 else ""
+        return f"Incident{where}, {closed}{devices} device{several} ({told}): {matters[0].facts['title']}"
     if draft.shape == "storm":
         return f"{len(matters)} within a minute{where} ({told})"
     return f"{len(matters)} to look into{where} ({told})"
