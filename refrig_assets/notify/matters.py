@@ -19,7 +19,10 @@ from refrig_assets.notify.routing import About
 
 HORIZON = timedelta(hours=6)
 RANK: Mapping[str, int] = {severity: rank for rank, severity in enumerate(SEVERITIES)}
+# How late the board's run may be with an escalation that still counts as one in time.
+_BOARD_LATE = timedelta(hours=1)
 CLOSED = "closed"
+_SEVERITY, _LEVEL, _HELD = "severity:", "level:", "history:"
 _NAMESPACE = uuid.UUID("0c6c0b1e-7f3d-5d0e-8b8e-3f0d8f6b9a11")
 _FACTS = (
     "alert_id", "device_id", "site_id", "severity", "title", "description", "source", "first_detected_at",
@@ -41,6 +44,8 @@ class Told:
     rank: int = -1
     levels: frozenset[str] = frozenset()
     closed: bool = False
+    only_held: bool = False
+    """each of its severities was held back as history: nobody has heard of it"""
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,9 @@ def plan(rows: pl.DataFrame, told: Mapping[str, Told], registry: pl.DataFrame, n
     history: list[Matter] = []
     for row in known.iter_rows(named=True):
         matter = _matter(row)
-        (history if now - matter.occurred_at > HORIZON else new).append(matter)
+        # Nobody is told at L2 of what was too old for L1; should it become worse, it is news to all.
+        old = now - matter.occurred_at > HORIZON or (row["only_held"] and row["higher"] and not row["raised"])
+        (history if old else new).append(matter)
     return Planned(new, history, reasons, stands)
 
 
@@ -111,15 +118,18 @@ def _alerts(rows: pl.DataFrame, told: Mapping[str, Told]) -> pl.DataFrame:
     since = in_order.group_by("alert_id").agg(
         spoken.max().alias("since"), pl.col("actor").filter(pl.col("status").is_not_null()).last().alias("actor")
     )
-    known = [(a, t.rank, "|".join(sorted(t.levels)), t.closed) for a, t in told.items()]
-    schema = {"alert_id": pl.String, "told_rank": pl.Int32, "told_levels": pl.String, "closing_told": pl.Boolean}
+    known = [(a, t.rank, t.only_held, "|".join(sorted(t.levels)), t.closed) for a, t in told.items()]
+    schema = {
+        "alert_id": pl.String, "told_rank": pl.Int32, "only_held": pl.Boolean, "told_levels": pl.String,
+        "closing_told": pl.Boolean,
+    }  # fmt: skip
     return (
         fold(rows)
         .join(since, on="alert_id", how="left")
         .join(pl.DataFrame(known, schema=schema, orient="row"), on="alert_id", how="left")
         .with_columns(
             pl.col("told_rank").fill_null(-1),
-            pl.col("closing_told").fill_null(value=False),
+            pl.col("closing_told", "only_held").fill_null(value=False),
             pl.col("told_levels")
             .fill_null("")
             .str.contains(pl.col("escalation_level"), literal=True)
@@ -149,10 +159,10 @@ def _matter(row: Mapping[str, Any]) -> Matter:
         events.append(CLOSED)
         moments.append(row["resolved_at"])
     if row["raised"]:
-        events.append(f"severity:{row['severity']}")
+        events.append(f"{_SEVERITY}{row['severity']}")
         moments.append(row["since"])
     if row["higher"]:
-        events.append(f"level:{level}")
+        events.append(f"{_LEVEL}{level}")
         moments.append(_level_since(row))
     facts = {name: row[name] for name in (*_FACTS, "model", *_SITE_FACTS)}
     return Matter(
@@ -170,9 +180,17 @@ def _level_since(row: Mapping[str, Any]) -> datetime | None:
     """When a level was reached. What was over its deadline long before it was escalated is history, not neglect."""
     allowed = SLA_BY_SEVERITY[row["severity"]]
     at, deadline = row["escalated_at"], row["sla_deadline"]
-    late = at is not None and deadline is not None and at - deadline > 2 * allowed + HORIZON
+    patience = 2 * allowed + HORIZON
+    if row["raised"]:  # nobody was told of it before: an hour judged late passes all its deadlines at once
+        patience = _BOARD_LATE + (allowed if row["escalation_level"] == LEVELS[-1] else timedelta())
+    late = at is not None and deadline is not None and at - deadline > patience
     since: datetime | None = row["since"] if late else at
     return since
+
+
+def held_events(matter: Matter) -> list[str]:
+    """What is known of a matter beside its events where it was held back as history."""
+    return [f"{_HELD}{severity}" for severity in _named(matter.events, _SEVERITY)]
 
 
 def told_of(rows: Sequence[tuple[str, str]]) -> dict[str, Told]:
@@ -180,11 +198,18 @@ def told_of(rows: Sequence[tuple[str, str]]) -> dict[str, Told]:
     found: dict[str, list[str]] = {}
     for alert, event in rows:
         found.setdefault(alert, []).append(event)
-    return {
-        alert: Told(
-            max((RANK[e.partition(":")[2]] for e in events if e.startswith("severity:")), default=-1),
-            frozenset(e.partition(":")[2] for e in events if e.startswith("level:")),
-            CLOSED in events,
-        )
-        for alert, events in found.items()
-    }
+    return {alert: _told(events) for alert, events in found.items()}
+
+
+def _told(events: Sequence[str]) -> Told:
+    severities = _named(events, _SEVERITY)
+    return Told(
+        max((RANK[severity] for severity in severities), default=-1),
+        frozenset(_named(events, _LEVEL)),
+        CLOSED in events,
+        bool(severities) and set(severities) <= set(_named(events, _HELD)),
+    )
+
+
+def _named(events: Sequence[str], kind: str) -> list[str]:
+    return [e.removeprefix(kind) for e in events if e.startswith(kind)]

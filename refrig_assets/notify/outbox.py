@@ -17,7 +17,7 @@ from refrig_assets.notify import outbox_rows as entries
 from refrig_assets.notify import outbox_withdrawal as leaving
 from refrig_assets.notify.forming import Draft, form
 from refrig_assets.notify.journal import Journal, moment, stamp
-from refrig_assets.notify.matters import Matter, Told, told_of
+from refrig_assets.notify.matters import Matter, Told, held_events, told_of
 from refrig_assets.notify.outbox_rows import Addressed
 from refrig_assets.notify.pacing import is_due, is_given_up, next_try
 from refrig_assets.notify.routing import Channel
@@ -118,7 +118,7 @@ class Outbox:
                 entries.tell(rows, matter)
                 entries.put(rows, matter, deliveries, now)
             for matter in known:
-                entries.tell(rows, matter)
+                entries.tell(rows, matter, held_events(matter))
             for row in held:
                 entries.log(rows, row)
             if files is not None:

@@ -22,8 +22,9 @@ class Addressed:
     recipient: Mapping[str, str]
 
 
-def tell(rows: sqlite3.Connection, matter: Matter) -> None:
-    rows.executemany("INSERT OR IGNORE INTO told VALUES (?, ?)", [(matter.subject, e) for e in matter.events])
+def tell(rows: sqlite3.Connection, matter: Matter, more: Sequence[str] = ()) -> None:
+    known = [(matter.subject, event) for event in (*matter.events, *more)]
+    rows.executemany("INSERT OR IGNORE INTO told VALUES (?, ?)", known)
 
 
 def put(rows: sqlite3.Connection, matter: Matter, deliveries: Sequence[Addressed], now: datetime) -> None:

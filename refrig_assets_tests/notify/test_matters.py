@@ -115,6 +115,42 @@ def test_history_is_told_to_nobody(rows: list[pl.DataFrame], now: datetime, old:
     assert (len(found.new), len(found.history)) == ((0, 1) if old else (1, 0))
 
 
+LATE_JUDGED = created_alerts(alert(severity="HIGH"), actor="batch")
+JUDGED_AT = HOUR + timedelta(hours=8)
+
+
+def test_of_what_was_history_to_the_first_level_the_next_is_not_told() -> None:
+    told = [(A, "severity:HIGH"), (A, "history:HIGH")]
+    board = fold(LATE_JUDGED)
+    rows = [LATE_JUDGED, escalations(board, JUDGED_AT)]
+    found = plan(pl.concat(rows), told_of(told), REGISTRY, JUDGED_AT)
+    assert (found.new, [m.events for m in found.history]) == ([], [("level:L2",)])
+    # Told at the time, its level is told however late the board ran.
+    assert [m.events for m in plan(pl.concat(rows), told_of(told[:1]), REGISTRY, JUDGED_AT).new] == [("level:L2",)]
+    # Worse since then, it is news, and so is its level from then on.
+    minutes = 8 * 60 + 30
+    rows.append(change("escalated", minutes, severity="CRITICAL"))
+    (worse,) = plan(pl.concat(rows), told_of(told), REGISTRY, at(minutes)).new
+    assert worse.events == ("severity:CRITICAL", "level:L2")
+    told += [(A, e) for e in worse.events]
+    rows.append(change("escalated", minutes + 40, escalation_level="L3", escalated_at=at(minutes + 40)))
+    assert [m.events for m in plan(pl.concat(rows), told_of(told), REGISTRY, at(minutes + 41)).new] == [("level:L3",)]
+
+
+def test_judged_late_and_escalated_before_anybody_looked_it_is_history() -> None:
+    rows = pl.concat([LATE_JUDGED, escalations(fold(LATE_JUDGED), JUDGED_AT)])
+    found = plan(rows, {}, REGISTRY, JUDGED_AT)
+    assert (len(found.new), len(found.history)) == (0, 1)
+
+
+def test_what_nobody_took_while_no_notifier_ran_is_told_to_whom_has_it_now() -> None:
+    breached = HOUR + timedelta(hours=7)
+    slow = created_alerts(alert(severity="LOW", sla_deadline=breached))
+    rows = pl.concat([slow, escalations(fold(slow), breached + timedelta(minutes=5))])
+    (found,) = plan(rows, {}, REGISTRY, breached + timedelta(minutes=6)).new
+    assert found.events == ("severity:LOW", "level:L2")
+
+
 def test_a_time_ahead_of_ours_is_no_history() -> None:
     assert events(NEW, now=HOUR - timedelta(days=30)) == ["severity:CRITICAL"]
 

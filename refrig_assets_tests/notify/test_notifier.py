@@ -8,12 +8,13 @@ from datetime import timedelta
 import pytest
 
 from refrig_assets.alerting.changes import log_rows, operator_action, suppressed
+from refrig_assets.alerting.deadlines import escalations
 from refrig_assets.lake import Lake
 from refrig_assets.notify.conditions import Condition
 from refrig_assets.notify.home import holder, lease, notify_home
 from refrig_assets.notify.routes_toml import RoutingError
 from refrig_assets.notify.sending import message_id
-from refrig_assets.pipeline.alert_log import append_changes
+from refrig_assets.pipeline.alert_log import append_changes, current_board
 from refrig_assets.pipeline.upkeep import keep_up
 from refrig_assets_tests.alerting.makers import alert, created_alerts
 from refrig_assets_tests.builders import HOUR, NOW, at
@@ -143,6 +144,23 @@ def test_history_is_held_and_a_first_start_wakes_nobody_for_it(plant: Plant, hoo
     (held,) = plant.told().filter(result="held").to_dicts()
     assert (len(held["alert_ids"]), held["channel"]) == (30, "none")
     assert held["detail"].startswith("history: it goes back to 2026-02-27")
+
+
+def test_history_that_passes_its_deadlines_wakes_nobody_either(plant: Plant, hook: Hook) -> None:
+    plant.route({"hook": hook.url()})
+    clock = Clock(HOUR + timedelta(hours=9))
+    late = alert("dev-1", severity="HIGH", source="batch", alert_created_at=at(65))
+    append_changes(plant.lake, created_alerts(late, alert("dev-2", clock.now, severity="HIGH"), actor="batch"))
+    for _ in range(3):  # each deadline passes: to L2, and for dev-2 to L3
+        plant.notifier(clock=clock, steady=clock.steady).once()
+        clock.passes(timedelta(hours=2, minutes=5))
+        append_changes(plant.lake, escalations(current_board(plant.lake), clock.now))
+    plant.notifier(clock=clock, steady=clock.steady).once()
+    assert [t.partition(" c")[0] for t in (c.body["title"] for c in hook.calls)] == [
+        "HIGH: dev-2:",
+        "HIGH, now with L2: dev-2:",
+        "HIGH, now with L3: dev-2:",
+    ]
 
 
 def test_what_reaches_nobody_is_said(plant: Plant, hook: Hook) -> None:
