@@ -6,9 +6,9 @@ from typing import Any
 
 import dagster as dg
 
+from refrig_assets.defs.asked import RANGE_END, RANGE_START
 from refrig_assets.defs.lost_runs import HOST, this_host
 from refrig_assets.defs.partitions import day_key, hour_key
-from refrig_assets.defs.sensors import RANGE_END, RANGE_START
 
 # A long backfill is no hanging run: the instance's limit is for what the daemon starts.
 _LIMIT = {"dagster/max_runtime_seconds": str(24 * 3600)}

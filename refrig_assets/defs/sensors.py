@@ -3,13 +3,14 @@
 Each but the news asks for what is out of date, with a run key made of the reason: the same need is asked for once.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import dagster as dg
 
 from refrig_assets.alerting.deadlines import escalations
 from refrig_assets.contracts import ALERT_BOARD, DEVICE_ALERTS
 from refrig_assets.contracts.scoring import SCORE_QUALITY
+from refrig_assets.defs.asked import MOST_ATTEMPTS, RANGE_END, RANGE_START, Memory, asked_of, standing
 from refrig_assets.defs.jobs import (
     alert_board_job,
     alerts_job,
@@ -36,7 +37,6 @@ from refrig_assets.pipeline.sources import content_of
 from refrig_assets.pipeline.stream_reports import read_heartbeat
 from refrig_assets.pipeline.streamed import account_streamed
 
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 # A run starts in seconds but holds the tables' pools: very long ranges are cut.
 HOURS_A_RUN = 24 * 7
 
@@ -150,30 +150,37 @@ def alert_log_changed(
 
 
 def _of_new_scores(
-    context: dg.SensorEvaluationContext, lake: Lake, job: str, asset: str
-) -> dg.SensorResult | dg.SkipReason:
-    """Asks for the asset's hours that were scored since the last time; the first time, for those nobody has made."""
-    known = int(context.cursor) if context.cursor else -1
-    news = scored_since(lake, known)
+    context: dg.SensorEvaluationContext, lake: Lake, now: datetime, job: str, asset: str
+) -> dg.SensorResult:
+    """Asks for the asset's hours that were scored since the last time, and again for those whose run failed.
+
+    The first time for those nobody has made.
+    """
+    memory = Memory.of(context.cursor)
+    news = scored_since(lake, memory.upto)
     made = set() if context.cursor else context.instance.get_materialized_partitions(dg.AssetKey(asset))
     hours = [h for h in news.hours if hour_key(h) not in made]
     waiting = Waiting(dict.fromkeys(hours, f"scored up to version {news.upto} of model_scores"))
-    if not waiting.hours:
-        context.update_cursor(str(news.upto))
-        return dg.SkipReason("no new scores")
-    return dg.SensorResult(run_requests=range_requests(job, waiting), cursor=str(news.upto))
+    found = standing(context.instance, job, memory, asked_of(range_requests(job, waiting)), now)
+    for span in found.given_up:
+        context.log.error(f"{job} of {span} failed {MOST_ATTEMPTS} times and is not asked for again")
+    cursor = Memory(news.upto, {**found.waits, **found.due}).to_json()
+    if not found.due:
+        waited = f"{len(found.waits)} runs are waited for"
+        return dg.SensorResult(skip_reason=dg.SkipReason(f"no new scores; {waited}"), cursor=cursor)
+    return dg.SensorResult(run_requests=[a.request(job, key) for key, a in found.due.items()], cursor=cursor)
 
 
 @dg.sensor(jobs=[score_quality_job], minimum_interval_seconds=60, default_status=STATUS)
-def scores_changed(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult | dg.SkipReason:
+def scores_changed(context: dg.SensorEvaluationContext, lake: LakeResource, clock: ClockResource) -> dg.SensorResult:
     """Judge the quality of the hours that were scored since the last time, by whomever."""
-    return _of_new_scores(context, lake.lake, score_quality_job.name, SCORE_QUALITY.name)
+    return _of_new_scores(context, lake.lake, clock.now, score_quality_job.name, SCORE_QUALITY.name)
 
 
 @dg.sensor(jobs=[alerts_job], minimum_interval_seconds=30, default_status=STATUS)
-def scores_to_alert(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult | dg.SkipReason:
+def scores_to_alert(context: dg.SensorEvaluationContext, lake: LakeResource, clock: ClockResource) -> dg.SensorResult:
     """Make the alerts of hours that were scored since the last time, late or again, by whomever."""
-    return _of_new_scores(context, lake.lake, alerts_job.name, DEVICE_ALERTS.name)
+    return _of_new_scores(context, lake.lake, clock.now, alerts_job.name, DEVICE_ALERTS.name)
 
 
 def _switch() -> dg.AutomationConditionSensorDefinition:

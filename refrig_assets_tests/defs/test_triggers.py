@@ -9,9 +9,10 @@ import pytest
 
 from refrig_assets.contracts import CLEAN_READINGS, DEVICE_FEATURES, QUARANTINE_READINGS, RAW_READINGS
 from refrig_assets.definitions import defs
+from refrig_assets.defs.asked import RANGE_END, RANGE_START
 from refrig_assets.defs.partitions import hour_key
 from refrig_assets.defs.schedules import closed_day, closed_hour, running_hour
-from refrig_assets.defs.sensors import RANGE_END, RANGE_START, landing_files_arrived, late_data, registry_changed
+from refrig_assets.defs.sensors import landing_files_arrived, late_data, registry_changed
 from refrig_assets.lake import HOUR
 from refrig_assets_tests.defs.conftest import HOURS, START, Plant
 
