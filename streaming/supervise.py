@@ -73,7 +73,10 @@ class Supervisor:
                 "create its tables with `refrig doctor --create`, or correct --lake."
             )
         if not lake.table(DEVICE_REGISTRY).files():
-            _LOG.warning("the registry is empty: rows land, no device is judged until devices are registered")
+            _LOG.warning(
+                "the table device_registry is empty: rows land, no device is judged and no alert raised until devices "
+                "are registered: `refrig doctor --create` takes the file that REFRIG_REGISTRY names"
+            )
 
     def _check_source(self) -> None:
         """Before reading to the end: what cannot be reached would look as if all of it had been read."""

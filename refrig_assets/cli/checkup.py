@@ -32,12 +32,16 @@ class Finding:
     remedy: str = ""
 
 
-def examine(lake: "Lake", registry: "Registry", landing: Path, port: int, now: datetime) -> list[Finding]:
+def examine(
+    lake: "Lake", registry: "Registry", landing: Path, devices_file: Path, port: int, now: datetime
+) -> list[Finding]:
     """Every examination, in the order one would put things right."""
+    of_lake = lake_findings(lake)
     return [
         python_version(),
         package_versions(_constraints_file()),
-        *lake_findings(lake),
+        *of_lake,
+        *([] if any(f.level == "error" for f in of_lake) else device_registry(lake, devices_file)),
         landing_directory(landing),
         model_registry(registry),
         torch_version(),
@@ -128,6 +132,30 @@ def _unwritable(path: Path) -> str | None:
     except OSError as error:
         return error.strerror or str(error)
     return None
+
+
+def device_registry(lake: "Lake", file: Path) -> list[Finding]:
+    """Whether devices are registered: stream and pipeline know no others. Nothing where the lake lacks the table."""
+    from refrig_assets.contracts.registry import DEVICE_REGISTRY
+    from refrig_assets.pipeline.registry import RegistryError, read_registry
+
+    if not lake.has(DEVICE_REGISTRY):
+        return []
+    known = lake.table(DEVICE_REGISTRY).read().sort("device_id")
+    told = f"{known.height:,} devices" if known.height else "no device is registered: no alert is raised of any"
+    try:
+        same = read_registry(file).equals(known) if file.exists() else None
+    except RegistryError as error:
+        return [Finding("devices", "warn", f"{told}; {error}", "correct the file: as it is, it is not taken")]
+    if same is None:
+        remedy = f"put the registry there, or name it by REFRIG_REGISTRY{'' if known.height else '; then --create'}"
+        return [Finding("devices", "warn", f"{told}; {file} is not there", remedy)]
+    if not known.height:
+        return [Finding("devices", "warn", f"{told}; {file} waits", "refrig doctor --create takes it, or job registry")]
+    if not same:
+        remedy = "the job registry takes it (the sensor registry_changed launches it)"
+        return [Finding("devices", "warn", f"{told}; {file} says otherwise", remedy)]
+    return [Finding("devices", "ok", f"{told}, as in {file}")]
 
 
 def landing_directory(landing: Path) -> Finding:

@@ -49,7 +49,7 @@ def notify() -> None:
     """
 
 
-@notify.command()
+@notify.command(short_help="Is the routing file right; whom does it reach.")
 @routes_option
 @lake_option
 @json_option
@@ -88,7 +88,7 @@ def check(ctx: click.Context, routes: Path, lake_uri: str, as_json: bool) -> Non
     ctx.exit(1 if wrong else 0)
 
 
-@notify.command()
+@notify.command(short_help="Send a test message through each channel.")
 @routes_option
 @click.option("--channel", "only", multiple=True, metavar="NAME", help="Only this channel. Repeatable.")
 @click.option("--contact", "contacts", multiple=True, metavar="NAME=VALUE",
@@ -128,7 +128,7 @@ def test(
     ctx.exit(1 if any(r["result"] == "failed" for r in results) else 0)
 
 
-@notify.command()
+@notify.command(short_help="What was told last, and what became of it.")
 @lake_option
 @click.option("--limit", type=click.IntRange(1, 10_000), default=30, show_default=True, help="How many, the newest.")
 @click.option("--failed", is_flag=True, help="Only what failed, was given up, or held.")
@@ -158,7 +158,7 @@ def log(lake_uri: str, limit: int, failed: bool, as_json: bool) -> None:
     print_table(f"The last {len(rows)} attempts", headers, rows, right=(5,))
 
 
-@notify.command()
+@notify.command(short_help="The notifier: tells of alerts until Ctrl-C.")
 @lake_option
 @routes_option
 @click.option("--once", is_flag=True, help="One pass: send what is due, then end.")

@@ -203,5 +203,9 @@ def _report(sent: "Sent", begin: datetime, where: str, folder: Path, truth: "pl.
         f"{sent.messages:,} messages ({human_bytes(sent.bytes)}) in {sent.seconds:.1f} s, {sent.rate:,.0f} a second, "
         f"fleet time {document['start']:%H:%M} to {document['end']:%H:%M} UTC, to {where}"
     )
-    console().print(f"Next: REFRIG_REGISTRY={document['registry']} and refrig stream --source {where}", soft_wrap=True)
+    console().print(
+        f"Next: REFRIG_REGISTRY={document['registry']} refrig doctor --create (registers these devices in a new lake; "
+        f"in another the job registry does), then refrig stream --source {where}",
+        soft_wrap=True,
+    )
     return None

@@ -190,7 +190,9 @@ def _model(model_id: str) -> dg.AssetsDefinition:
             )
         context.log.info(f"{model_id} {done.version} is in staging")
         return dg.MaterializeResult(
-            asset_key=asset, metadata=_model_metadata(done), check_results=[check_result(_promises(done), asset)]
+            asset_key=asset,
+            metadata=_model_metadata(done, models.registry.plan(model_id, routed=False).champion),
+            check_results=[check_result(_promises(done), asset)],
         )
 
     return model
@@ -212,12 +214,12 @@ def _promise_rows(done: Trained) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _model_metadata(done: Trained) -> dict[str, Any]:
+def _model_metadata(done: Trained, champion: str | None) -> dict[str, Any]:
+    compared = f"refrig models compare {done.model_id} {champion} {done.version} --record, then " if champion else ""
     return {
         "version": done.version,
         "model_card": dg.MetadataValue.md(done.card.embedded),
-        "next": f"refrig models compare {done.model_id} released {done.version} --record, "
-        f"then refrig models promote {done.model_id} {done.version} --to released",
+        "next": f"{compared}refrig models promote {done.model_id} {done.version} --to released",
         "promises": records_table(_promise_rows(done)),
         "proxy_metrics": counts_table({k: round(v, 6) for k, v in done.metrics.items()}, "metric", "value"),
         **{k: round(done.metrics[k], 6) for k in _PLOTTED if k in done.metrics},

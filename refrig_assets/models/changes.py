@@ -23,7 +23,7 @@ class Change:
     at: datetime
     by: str
     replaced: str | None = None
-    """the version that scored before"""
+    """the version that scored before; of one that is unpinned, the released one that scores after"""
     reason: str | None = None
     overruled: tuple[str, ...] = ()
     """what stood against it and was overruled by the reason"""
@@ -46,6 +46,8 @@ class Change:
     def says(self) -> str:
         instead = f" in place of {self.replaced}" if self.replaced else ""
         against = f", overruling {', '.join(self.overruled)}" if self.overruled else ""
+        if self.what == "unpinned" and self.replaced:
+            instead, against = "", f", so that {self.replaced} scores"
         why = f": {self.reason}" if self.reason else ""
         undone = "" if self.done else " (not carried out)"
         return f"{self.model_id} {self.version} {self.what}{instead} by {self.by}{against}{why}{undone}"

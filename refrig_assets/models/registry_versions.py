@@ -31,6 +31,11 @@ DIGEST, STAGE, CANARY = "refrig.digest", "refrig.stage", "refrig.canary"
 DRAFT = "draft"
 _DESCRIPTION_LENGTH = 4000
 _PARAM_LENGTH, _MOST_PARAMS = 500, 100
+# What to do where no version is called so; other names come and go.
+_REMEDIES = {
+    "released": "release a first one with `refrig models promote {0} VERSION --to released`",
+    "staging": "a new training brings one there, or `refrig models promote {0} VERSION --to staging`",
+}
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,11 @@ class Versions:
                 f"the registry at {self.shown} has no version of {model_id!r}; models there: {known}. Train it first."
             )
         named = ", ".join(f"{a} = {v}" for a, v in sorted(aliases.items()))
+        if version in _REMEDIES:
+            raise UnknownVersionError(
+                f"no version of {model_id} is {version}: {_REMEDIES[version].format(model_id)}. It has "
+                f"{', '.join(have[:10])}; by name {named or 'none'}."
+            )
         raise UnknownVersionError(
             f"{model_id} has no version {version!r}. It has {', '.join(have[:10])}; by name {named or 'none'}."
         )

@@ -1,6 +1,7 @@
 """Adding devices that an import brought to the registry: to its file, which is the authority, and to the lake."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +27,13 @@ class Registered:
     known: int
     added: list[str]
     registry_file: str
+
+
+def register_first(lake: Lake, registry_file: Path) -> None:
+    """The registry's file into a table that is still empty; a file that is absent or wrong leaves it so."""
+    if registry_file.exists() and not lake.table(DEVICE_REGISTRY).files():
+        with suppress(RegistryError):
+            write_registry(lake, read_registry(registry_file))
 
 
 def unknown_devices(registry_file: Path, lake: Lake, devices: list[str]) -> list[str]:

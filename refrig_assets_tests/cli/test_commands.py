@@ -232,6 +232,29 @@ def test_doctor_creates_what_is_missing(tmp_path: Path) -> None:
     assert (code, found["tables"]["found"]) == (0, "all there")
 
 
+def test_doctor_registers_the_devices_of_a_new_lake_and_says_what_is_not_registered(tmp_path: Path) -> None:
+    from refrig_assets.contracts.registry import DEVICE_REGISTRY
+    from refrig_assets.lake import Lake
+
+    lake, file = tmp_path / "lake", tmp_path / "devices.csv"
+
+    def devices(*options: str) -> dict[str, str]:
+        return doctor("--lake", lake, "--registry", file, *options)[1]["devices"]
+
+    found = devices("--create")
+    assert found["level"] == "warn"
+    assert "no device is registered" in found["found"]
+    assert "devices.csv is not there" in found["found"]
+    file.write_text("device_id,site_id,cohort_id\na,s1\n")
+    assert devices("--create")["level"] == "warn"
+    file.write_text("device_id,site_id,cohort_id\na,s1,c1\n")
+    assert "refrig doctor --create" in devices()["remedy"]
+    assert devices("--create") == {"name": "devices", "level": "ok", "found": f"1 devices, as in {file}", "remedy": ""}
+    assert Lake(str(lake)).table(DEVICE_REGISTRY).read()["device_id"].to_list() == ["a"]
+    file.write_text("device_id,site_id,cohort_id\na,s1,c1\nb,s1,c1\n")
+    assert "job registry" in devices("--create")["remedy"]
+
+
 def test_doctor_on_a_lake_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     code, found = doctor("--lake", tmp_path / "file" / "lake")

@@ -69,6 +69,8 @@ def test_what_is_wrong_is_named_with_a_remedy(registry: Registry, tmp_path: Path
     assert "Train models first" in missing.stderr
     assert "no version of 'oracle'; models there: statistical_baseline" in run(registry, "list", "oracle").stderr
     assert "no version '9'. It has 2, 1" in run(registry, "show", MODEL, "9").stderr
+    waiting = run(registry, "compare", MODEL, "released", "staging").stderr
+    assert f"no version of {MODEL} is staging: a new training brings one there" in waiting
     told = run(registry, "show", MODEL, "9", "--json")
     assert document(told)["kind"] == "UnknownVersionError"
     registry.routes_file.write_text("[[route]]\nmodel = 'oracle'\nversion = 1\ncohort = 'a'")
@@ -108,7 +110,10 @@ def test_roll_back_pin_and_unpin(registry: Registry) -> None:
     run(registry, "promote", MODEL, "3")
     held = run(registry, "promote", MODEL, "3", "--to", "released", "--overrule", "a test")
     assert "! 1 is pinned and scores on" in held.output
-    assert f"{MODEL} 3 scores from the next run on" in run(registry, "unpin", MODEL).output
+    loose = run(registry, "unpin", MODEL).output
+    assert f"{MODEL} 1 unpinned by " in loose
+    assert ", so that 3 scores\n" in loose
+    assert f"{MODEL} 3 scores from the next run on" in loose
     assert f"{MODEL} 2 scores from the next run on" in run(registry, "pin", MODEL, "2").output
     assert "is shadow: there is nothing to take back" in run(registry, "withdraw", MODEL, "shadow").stderr
 
