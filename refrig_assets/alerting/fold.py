@@ -15,11 +15,13 @@ def fold(log: pl.DataFrame) -> pl.DataFrame:
     """One row an alert (contract alert_board), in the order of their creation.
 
     Each field is the last one set, by the time of the change; an alert is created before all else that happens to it,
-    whatever the clocks say. The first detection is the earliest that any change tells of. Where the last status that
-    an operator set is a closing one, it stands whatever stream or batch wrote later. Changes to an alert that no row
-    creates are left out until that row is there.
+    whatever the clocks say. The first detection is the earliest that any change tells of. What an operator closed and
+    nobody reopened stays closed, whatever was written later: by stream or batch, or by somebody who took it without
+    having seen that (operators.py lets nobody do so; logs written elsewhere, or before, hold such changes). Changes to
+    an alert that no row creates are left out until that row is there.
     """
-    by_operator = pl.col("actor").str.starts_with(OPERATOR) & pl.col("status").is_not_null()
+    decides = pl.col("status").is_in(_CLOSED) | (pl.col("change") == "reopened")
+    by_operator = pl.col("actor").str.starts_with(OPERATOR) & pl.col("status").is_not_null() & decides
     in_order = log.sort("alert_id", pl.col("change") != "created", "changed_at", "change_id")
     alerts = (
         in_order.unique("change_id", keep="first", maintain_order=True)

@@ -4,9 +4,10 @@ import json
 import random
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import polars as pl
 
@@ -23,7 +24,11 @@ CHANGES_KEY, STREAM_KEY = "alert_changes", "stream_alerts"
 """commit metadata of the log: what was appended, and of it what the stream did"""
 # Writers of the same alerts wait for each other, and no others do.
 _LOCKS = 16
-_ATTEMPTS = 100
+ATTEMPTS = 100
+
+
+class _Opened(Protocol):
+    def transaction_version(self, app_id: str, /) -> int | None: ...
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,12 @@ class AlertLog:
     lake: Lake
     _held: dict[str, frozenset[str]] = field(default_factory=dict)
 
-    def append(self, changes: pl.DataFrame) -> Appended:
+    def append(self, changes: pl.DataFrame, seen: Mapping[str, int] | None = None) -> Appended:
         """Append the changes the log does not hold yet, each once, whoever else appends at the same time.
 
         Two writers of one change read the same marks, and of two commits that move the same mark from the same place
-        Delta lets one pass; the other looks again.
+        Delta lets one pass; the other looks again. Who planned the changes by what the log said gives the marks as they
+        stood before it was read (`seen`): where one has moved since, nothing is written, and MarkTakenError says so.
         """
         wrong = incomplete(changes)
         if wrong.height:
@@ -56,23 +62,23 @@ class AlertLog:
             )
         distinct = changes.unique("change_id", keep="first", maintain_order=True)
         table = self.lake.table(DEVICE_ALERTS)
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             with table.newest() as opened:
                 upto = opened.version()
-                marks = [(lock, (opened.transaction_version(lock) or 0) + 1) for lock in _locks(distinct)]
+                marks = _standing_at(opened, distinct["alert_id"]) if seen is None else seen
             fresh = distinct.filter(~pl.col("change_id").is_in(self._known(distinct)))
             if fresh.is_empty():
                 return Appended(0, changes.height, upto)
-            needed = set(_locks(fresh))
+            moved = [(lock, marks[lock] + 1) for lock in _locks(fresh["alert_id"])]
             try:
-                commit = table.append(
-                    fresh, transactions=[m for m in marks if m[0] in needed], metadata=_told(fresh), tag="changes"
-                )
+                commit = table.append(fresh, transactions=moved, metadata=_told(fresh), tag="changes")
             except MarkTakenError:
-                time.sleep(random.uniform(0.005, 0.05) * min(attempt + 1, 10))
+                if seen is not None:
+                    raise
+                pause(attempt)
                 continue
             return Appended(fresh.height, changes.height - fresh.height, commit.version)
-        raise MarkTakenError(f"{DEVICE_ALERTS.name}: other writers of the same alerts were first {_ATTEMPTS} times")
+        raise MarkTakenError(f"{DEVICE_ALERTS.name}: other writers of the same alerts were first {ATTEMPTS} times")
 
     def _known(self, changes: pl.DataFrame) -> list[str]:
         """Those of the changes that the log holds: written since their earliest moment, less some days."""
@@ -91,9 +97,20 @@ class AlertLog:
         return frozenset(rows["change_id"])
 
 
-def append_changes(lake: Lake, changes: pl.DataFrame) -> Appended:
+def append_changes(lake: Lake, changes: pl.DataFrame, seen: Mapping[str, int] | None = None) -> Appended:
     """Append changes exactly once. Who appends often keeps an AlertLog instead."""
-    return AlertLog(lake).append(changes)
+    return AlertLog(lake).append(changes, seen)
+
+
+def marks_of(lake: Lake, alerts: Iterable[str]) -> dict[str, int]:
+    """Where the marks of these alerts stand: they move with every change to one of them (and to some others)."""
+    with lake.table(DEVICE_ALERTS).newest() as opened:
+        return _standing_at(opened, alerts)
+
+
+def pause(attempt: int) -> None:
+    """Before looking again: somebody else was first."""
+    time.sleep(random.uniform(0.005, 0.05) * min(attempt + 1, 10))
 
 
 def read_log(lake: Lake, version: int | None = None) -> pl.DataFrame:
@@ -116,9 +133,13 @@ def escalate_overdue(lake: Lake, now: datetime, actor: str = BATCH) -> Appended:
     return append_changes(lake, escalations(current_board(lake), now, actor))
 
 
-def _locks(changes: pl.DataFrame) -> list[str]:
+def _locks(alerts: Iterable[str]) -> list[str]:
     """The marks that stand for the alerts: a share of all alerts each."""
-    return sorted({f"alerts:{zlib.crc32(alert.encode()) % _LOCKS}" for alert in changes["alert_id"].unique()})
+    return sorted({f"alerts:{zlib.crc32(alert.encode()) % _LOCKS}" for alert in alerts})
+
+
+def _standing_at(opened: _Opened, alerts: Iterable[str]) -> dict[str, int]:
+    return {lock: opened.transaction_version(lock) or 0 for lock in _locks(alerts)}
 
 
 def _told(changes: pl.DataFrame) -> dict[str, str]:

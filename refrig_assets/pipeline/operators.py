@@ -16,8 +16,8 @@ from refrig_assets.alerting.standing import is_closed
 from refrig_assets.contracts import DEVICE_REGISTRY
 from refrig_assets.contracts.alerts import OPERATOR
 from refrig_assets.contracts.base import TS
-from refrig_assets.lake import Lake
-from refrig_assets.pipeline.alert_log import append_changes
+from refrig_assets.lake import Lake, MarkTakenError
+from refrig_assets.pipeline.alert_log import ATTEMPTS, append_changes, marks_of, pause
 from refrig_assets.pipeline.alert_reading import alert_ids, history, holders, read_board
 from refrig_assets.pipeline.labelling import settle_labels
 from refrig_assets.pipeline.mutes import Muting, add_mute, cancel_mute, read_mutes
@@ -39,18 +39,36 @@ def find_alerts(lake: Lake, given: Sequence[str]) -> list[str]:
 
 
 def act(lake: Lake, action: Action, alerts: Sequence[str], now: datetime, *, strict: bool = True) -> Acted:
-    """Do it to these alerts (whole ids), as they are now. With `strict`, nothing is done unless it fits them all."""
-    log = history(lake, alerts)
-    board = fold(log)
+    """Do it to these alerts (whole ids), as they are now. With `strict`, nothing is done unless it fits them all.
+
+    What others do to them meanwhile counts as done before: an action that does not fit any more is refused.
+    """
+    for attempt in range(ATTEMPTS):
+        # Read before the log is: a change that comes in between moves a mark, and the action is planned anew.
+        seen = marks_of(lake, alerts)
+        log = history(lake, alerts)
+        changes, refused = _planned(action, log, now, strict=strict)
+        try:
+            if changes.height:
+                append_changes(lake, changes, seen)
+        except MarkTakenError:
+            pause(attempt)
+            continue
+        return _acted(lake, action, log, changes, refused)
+    raise MarkTakenError(f"others changed the same alerts {ATTEMPTS} times while the action was planned")
+
+
+def _planned(action: Action, log: pl.DataFrame, now: datetime, *, strict: bool) -> tuple[pl.DataFrame, list[Refused]]:
+    """The changes that the action makes of alerts with this log, and the alerts it does not fit."""
     last = dict(log.group_by("alert_id").agg(pl.col("changed_at").max()).iter_rows())
-    rows, refused = planned(action, board.to_dicts(), now, last, holders(log))
+    rows, refused = planned(action, fold(log).to_dicts(), now, last, holders(log))
     if refused and strict:
         raise ActionError("; ".join(f"{r.alert_id}: {r.why}" for r in refused))
-    if not rows:
-        return Acted(board.clear(), refused)
-    changes = operator_actions(rows, action.change, action.operator)
-    append_changes(lake, changes)
-    verdict = action.change in (*CLOSING, "reopened")
+    return operator_actions(rows, action.change, action.operator) if rows else log.clear(), refused
+
+
+def _acted(lake: Lake, action: Action, log: pl.DataFrame, changes: pl.DataFrame, refused: list[Refused]) -> Acted:
+    verdict = changes.height and action.change in (*CLOSING, "reopened")
     labels = settle_labels(lake).written if verdict else 0
     after = fold(pl.concat([log, changes]))
     return Acted(after.filter(pl.col("alert_id").is_in(changes["alert_id"].implode())), refused, labels)

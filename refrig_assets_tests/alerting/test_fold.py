@@ -58,14 +58,23 @@ def test_what_an_operator_closed_stays_closed(closing: str) -> None:
 
 
 def test_an_operator_may_open_again_what_an_operator_closed() -> None:
-    row = board_of(operator_action(A, "resolved", "ann", at(10)), operator_action(A, "started", "bob", at(20)))
-    assert (row["status"], row["resolved_at"]) == ("IN_PROGRESS", None)
-    again = board_of(
+    reopened = [
         operator_action(A, "resolved", "ann", at(10)),
+        operator_action(A, "reopened", "ann", at(15)),
         operator_action(A, "started", "bob", at(20)),
-        batch(30, "resolved", status="RESOLVED", resolved_at=at(30)),
-    )
+    ]
+    row = board_of(*reopened)
+    assert (row["status"], row["resolved_at"]) == ("IN_PROGRESS", None)
+    again = board_of(*reopened, batch(30, "resolved", status="RESOLVED", resolved_at=at(30)))
     assert (again["status"], again["resolved_at"]) == ("RESOLVED", at(30))
+
+
+@pytest.mark.parametrize("closing", CLOSING)
+@pytest.mark.parametrize("taking", ["acknowledged", "started"])
+def test_who_takes_what_was_closed_meanwhile_does_not_open_it(closing: str, taking: str) -> None:
+    closed = operator_action(A, closing, "ann", at(10))
+    row = board_of(closed, operator_action(A, taking, "bob", at(10.01)))
+    assert (row["status"], row["resolved_at"]) == (closed["status"][0], at(10))
 
 
 def test_an_acknowledged_alert_can_be_resolved_by_the_batch() -> None:
@@ -105,7 +114,7 @@ def _logs(draw: st.DrawFn) -> pl.DataFrame:
         one, moment = draw(st.sampled_from(ids)), at(draw(st.integers(-2, 6)))
         kind = draw(st.sampled_from(["operator", "batch", "grouped"]))
         if kind == "operator":
-            change = draw(st.sampled_from(["acknowledged", "started", *CLOSING, "muted", "noted"]))
+            change = draw(st.sampled_from(["acknowledged", "started", "reopened", *CLOSING, "muted", "noted"]))
             parts.append(operator_action(one, change, draw(st.sampled_from(["ann", "bob"])), moment, f"note {number}"))
         elif kind == "grouped":
             parts.append(suppressed([one], draw(st.sampled_from(ids)), moment, "stream", change="grouped"))

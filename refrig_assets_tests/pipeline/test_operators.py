@@ -4,7 +4,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -13,11 +13,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from refrig_assets.alerting.changes import operator_actions
+from refrig_assets.alerting.changes import operator_action, operator_actions
 from refrig_assets.alerting.naming import UnknownNameError
 from refrig_assets.alerting.operating import Action, ActionError, planned
 from refrig_assets.contracts import LABEL_EVENTS
-from refrig_assets.lake import Lake
+from refrig_assets.lake import Lake, MarkTakenError
+from refrig_assets.pipeline import operators
 from refrig_assets.pipeline.alert_log import append_changes, current_board, read_log
 from refrig_assets.pipeline.alert_reading import alert_ids, history, holders_of
 from refrig_assets.pipeline.labelling import LabelError, add_label, read_labels, settle_labels
@@ -73,6 +74,68 @@ def test_what_does_not_fit_is_an_error_and_changes_nothing_unless_it_is_one_of_m
     assert lake.table("device_alerts").version == version
     done = act(lake, Action("acknowledged", "ann"), [one, other], at(2), strict=False)
     assert (done.changed["alert_id"].to_list(), [r.alert_id for r in done.refused]) == ([other], [one])
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_what_somebody_else_closed_while_it_was_planned_is_refused(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, strict: bool
+) -> None:
+    """Bob has read that it is open; before his change is written, Ann closes it."""
+    (one,) = raise_alerts(lake, 1)
+
+    def read_then_closed(where: Lake, alerts: Sequence[str]) -> pl.DataFrame:
+        log = history(where, alerts)
+        monkeypatch.undo()
+        act(where, Action("false_positive", "ann", note="doors open"), [one], at(10))
+        return log
+
+    monkeypatch.setattr(operators, "history", read_then_closed)
+    taking = Action("acknowledged", "bob")
+    if strict:
+        with pytest.raises(ActionError, match="it is FALSE_POSITIVE since 2026-03-02 10:10 UTC by ann"):
+            act(lake, taking, [one], at(11))
+    else:
+        done = act(lake, taking, [one], at(11), strict=False)
+        assert ([r.alert_id for r in done.refused], done.changed.height) == ([one], 0)
+    assert history(lake, [one])["change"].to_list() == ["created", "false_positive"]
+    assert status(lake) == {one: "FALSE_POSITIVE"}
+
+
+def test_what_still_fits_after_others_were_at_it_is_done_upon_what_they_did(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = raise_alerts(lake)
+    turns = iter(range(3))
+
+    def read_then_noted(where: Lake, alerts: Sequence[str]) -> pl.DataFrame:
+        log = history(where, alerts)
+        turn = next(turns, None)
+        if turn is not None:
+            append_changes(where, operator_action(one, "noted", "ann", at(30 + turn), f"look {turn}"))
+        return log
+
+    monkeypatch.setattr(operators, "history", read_then_noted)
+    done = act(lake, Action("started", "bob"), [one, other], at(10))
+    assert set(done.changed["status"]) == {"IN_PROGRESS"}
+    told = history(lake, [one]).select("change", "changed_at").rows()
+    assert [change for change, _ in told] == ["created", "noted", "noted", "noted", "started"]
+    assert told[-1][1] > at(32)
+
+
+def test_who_never_comes_to_write_is_told_so(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    (one,) = raise_alerts(lake, 1)
+    turns = iter(range(100))
+
+    def read_then_noted(where: Lake, alerts: Sequence[str]) -> pl.DataFrame:
+        log = history(where, alerts)
+        append_changes(where, operator_action(one, "noted", "ann", at(next(turns)), "look"))
+        return log
+
+    monkeypatch.setattr(operators, "history", read_then_noted)
+    monkeypatch.setattr(operators, "ATTEMPTS", 3)
+    with pytest.raises(MarkTakenError, match="3 times"):
+        act(lake, Action("started", "bob"), [one], at(10))
+    assert status(lake) == {one: "OPEN"}
 
 
 def test_alerts_are_found_by_their_beginning_and_the_closest_are_named(lake: Lake) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from refrig_assets.contracts.alerts import CLOSED_STATUSES
 from refrig_assets.lake import Lake
 from refrig_assets.pipeline.alert_log import current_board, read_log
 from refrig_assets.pipeline.alert_reading import read_board
@@ -60,11 +61,16 @@ def test_what_everybody_did_at_once_is_on_the_board_once(lake: Lake, tmp_path: P
 
 
 def _closed_stays_closed(log: pl.DataFrame, board: pl.DataFrame) -> None:
-    closing = log.filter(pl.col("actor").str.starts_with("operator:") & pl.col("status").is_not_null())
-    last = closing.sort("changed_at").group_by("alert_id").agg(pl.col("status").last())
-    closed = last.filter(pl.col("status").is_in(["RESOLVED", "FALSE_POSITIVE"])).join(
-        board, on="alert_id", suffix="_now"
-    )
+    """After a closing nobody took the alert, unless it was reopened; and the board says so, too."""
+    by_person = pl.col("actor").str.starts_with("operator:") & pl.col("status").is_not_null()
+    theirs = log.filter(by_person).sort("changed_at", "change_id")
+    closes, opens = pl.col("status").is_in(CLOSED_STATUSES), pl.col("change") == "reopened"
+    decided = pl.when(closes | opens).then("status")
+    before = theirs.with_columns(before=decided.forward_fill().shift(1).over("alert_id"))
+    taken = before.filter(pl.col("before").is_in(CLOSED_STATUSES) & ~opens)
+    assert taken.is_empty(), taken.select("alert_id", "change", "actor", "changed_at").to_dicts()
+    last = theirs.group_by("alert_id").agg(decided.drop_nulls().last().alias("status"))
+    closed = last.filter(closes).join(board, on="alert_id", suffix="_now")
     assert closed.height > 0
     assert (closed["status"] == closed["status_now"]).all()
 
