@@ -76,7 +76,8 @@ def _at_once(
     lately = [r for r in before if within(r.formed_at, now, STORM_WITHIN)]
     if any(r.shape == "storm" for r in lately):
         return []  # they know; more of it in a minute
-    if len(units) > 1 and len(units) + sum(r.shape != "digest" for r in lately) > storm_above:
+    # Also of a single one: a storm may come one by one, and what follows must wait for the minute's end.
+    if units and len(units) + sum(r.shape != "digest" for r in lately) > storm_above:
         return [Draft("storm", channel, recipient, in_order(m for u in units for m in u.matters))]
     return units
 

@@ -13,6 +13,7 @@ from refrig_assets.notify.matters import CLOSED, Matter
 
 LISTED_AT_MOST = 50
 _TITLE = 160
+_MORE = "there were many within a minute; what follows is told together, once a minute"
 _ENDED = {"FALSE_POSITIVE": "False alarm"}
 _MARKDOWN = re.compile(r"([\\`*_\[\]#|])")
 
@@ -30,8 +31,9 @@ class Words:
 def words(draft: Draft, notice_id: str, ui: str | None) -> Words:
     """What the message says. `ui` is where the Dagster UI is, if anybody knows."""
     first = draft.matters[0]
-    if draft.shape == "single":
+    if draft.shape == "single" or (draft.shape == "storm" and len(draft.matters) == 1):
         title, lines = _title(first), _lines(first, ui)
+        lines += [("More", _MORE)] if draft.shape == "storm" else []
     else:
         title, lines = _headline(draft), _list(draft.matters, ui)
     lines.append(("Notice", notice_id))

@@ -4,7 +4,7 @@ import random
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refrig_assets.notify.forming import Draft, Recent, Waiting, form
@@ -41,6 +41,7 @@ def test_up_to_the_limit_each_has_its_own_message_and_beyond_it_all_have_one() -
 def test_what_went_out_within_the_minute_counts() -> None:
     before = [went(at=HOUR - 10 * SECOND)] * 5
     assert shapes(form(names(2), before, HOUR, 5)) == [("storm", 2)]
+    assert shapes(form(names(1), before, HOUR, 5)) == [("storm", 1)]
     assert shapes(form(names(2), [went(at=HOUR - 61 * SECOND)] * 5, HOUR, 5)) == [("single", 1)] * 2
 
 
@@ -83,6 +84,41 @@ def test_what_is_collected_waits_and_is_one_message_in_the_end() -> None:
 def test_a_clock_set_back_does_not_keep_a_digest_for_days() -> None:
     one = waits(matter("m", "LOW"), due=HOUR + timedelta(days=4), planned_at=HOUR + timedelta(days=3), collected=True)
     assert shapes(form([one], [], HOUR, 5)) == [("digest", 1)]
+
+
+def test_a_storm_that_trickles_in_is_told_at_once_and_then_once_a_minute() -> None:
+    waiting: list[Waiting] = []
+    recent: list[Recent] = []
+    went_out: list[tuple[int, str, int]] = []
+    for second in range(180):
+        now = HOUR + second * SECOND
+        waiting.append(waits(matter(f"m{second}"), due=now, planned_at=now))
+        for draft in form(waiting, recent, now, 5):
+            waiting = [w for w in waiting if w.matter not in draft.matters]
+            recent.append(went(draft.shape, now))
+            went_out.append((second, draft.shape, len(draft.matters)))
+    singles = [(second, "single", 1) for second in range(5)]
+    assert went_out == [*singles, (5, "storm", 1), (65, "storm", 60), (125, "storm", 60)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 400), max_size=120), st.integers(1, 6))
+def test_a_minute_has_few_messages_and_nothing_waits_for_longer(seconds: list[int], limit: int) -> None:
+    waiting: list[Waiting] = []
+    recent: list[Recent] = []
+    for second in range(470):
+        now = HOUR + second * SECOND
+        waiting += [
+            waits(matter(f"m{n}", at=now), due=now, planned_at=now) for n, s in enumerate(seconds) if s == second
+        ]
+        for draft in form(waiting, recent, now, limit):
+            waiting = [w for w in waiting if w.matter not in draft.matters]
+            recent.append(went(draft.shape, now))
+        assert all(now - w.due <= 60 * SECOND for w in waiting)
+        minute = [r for r in recent if now - r.formed_at < 60 * SECOND]
+        assert sum(r.shape == "single" for r in minute) <= limit
+        assert sum(r.shape == "storm" for r in minute) <= 1
+    assert waiting == []
 
 
 @given(

@@ -135,6 +135,20 @@ def test_incidents_and_storms_are_one_message(plant: Plant, hook: Hook) -> None:
     assert len(hook.calls) == 2
 
 
+def test_a_storm_that_comes_one_by_one_is_one_message_a_minute(plant: Plant, hook: Hook) -> None:
+    plant.route({"hook": hook.url()})
+    clock = Clock(SOON)
+    running = plant.notifier(clock=clock, steady=clock.steady)
+    for number in range(18):
+        append_changes(plant.lake, created_alerts(alert(f"dev-{number}", clock.now)))
+        running.once()
+        clock.passes(timedelta(seconds=5))
+    titles = [c.body["title"] for c in hook.calls]
+    assert titles[:6] == [f"CRITICAL: dev-{n}: compressor draws 55 A" for n in range(6)]
+    assert titles[6:] == ["12 within a minute at site-1 (12 CRITICAL)"]
+    assert "once a minute" in hook.calls[5].body["message"]
+
+
 def test_history_is_held_and_a_first_start_wakes_nobody_for_it(plant: Plant, hook: Hook) -> None:
     plant.route({"hook": hook.url()})
     old = [alert(f"dev-{n}", HOUR - timedelta(days=3)) for n in range(30)]
