@@ -9,10 +9,11 @@ import polars as pl
 
 from refrig_assets.alerting.changes import deadline, log_rows, operator_actions
 from refrig_assets.alerting.fold import fold
+from refrig_assets.alerting.known import MUTE
 from refrig_assets.alerting.mutes import muted
 from refrig_assets.alerting.naming import resolve
 from refrig_assets.alerting.operating import CLOSING, Action, ActionError, Refused, planned
-from refrig_assets.alerting.standing import is_closed
+from refrig_assets.alerting.standing import is_closed, is_standing
 from refrig_assets.contracts import DEVICE_REGISTRY
 from refrig_assets.contracts.alerts import OPERATOR
 from refrig_assets.contracts.base import TS
@@ -80,31 +81,41 @@ def mute_alerts(lake: Lake, *, made_by: str, now: datetime, **mute: Any) -> tupl
     Repeating it is safe: the mute is the same, and each alert is silenced once by it.
     """
     made = add_mute(lake, made_by=made_by, made_at=now, **mute)
-    board = read_board(lake).filter(~is_closed() & ~pl.col("suppressed"))
+    board = read_board(lake).filter(is_standing())
     mine = read_mutes(lake).filter(pl.col("mute_id") == made.mute_id)
-    asked = board.select("alert_id", "device_id", "site_id").with_columns(pl.lit(now).alias("moment"))
-    rows = muted(asked, mine).drop_nulls("mute_id").select(
-        "alert_id",
-        changed_at="moment",
-        suppressed=pl.lit(value=True),
-        suppressed_by=pl.format("mute:{}", "mute_id"),
-        note="mute_reason",
-    )  # fmt: skip
-    written = append_changes(lake, log_rows(rows, "muted", f"{OPERATOR}{made_by}", pl.col("suppressed_by"))).written
+    rows = _under(board, mine, now)
+    written = append_changes(lake, _silenced(rows, now, made_by, pl.col("suppressed_by"))).written
     return made, written
 
 
 def unmute_alerts(lake: Lake, mute: str, *, by: str, now: datetime) -> tuple[Muting, int]:
-    """End a mute; alerts that it silenced and that are not closed are told again."""
+    """End a mute; alerts that it silenced and that are not closed are told again, but for those under another mute."""
     ended = cancel_mute(lake, mute, by=by, at=now)
-    silenced_by = f"mute:{ended.mute_id}"
+    silenced_by = f"{MUTE}{ended.mute_id}"
     board = read_board(lake).filter(~is_closed() & (pl.col("suppressed_by") == silenced_by))
+    still = _under(board, read_mutes(lake), now)
+    # A mute that comes again may have silenced them before: this time is another.
+    occasion = pl.format("{} after {}", "suppressed_by", pl.lit(silenced_by))
+    append_changes(lake, _silenced(still, now, by, occasion))
     # Nobody could take it while it was silent: its time begins now.
-    rows = board.with_columns(alert_created_at=pl.lit(now, dtype=TS)).select(
+    free = board.join(still, on="alert_id", how="anti").with_columns(alert_created_at=pl.lit(now, dtype=TS))
+    rows = free.select(
         "alert_id", changed_at="alert_created_at", suppressed=pl.lit(value=False), sla_deadline=deadline()
     )
     written = append_changes(lake, log_rows(rows, "unmuted", f"{OPERATOR}{by}", silenced_by)).written
     return ended, written
+
+
+def _under(board: pl.DataFrame, mutes: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """Those of the alerts that a mute covers now, and why: alert_id, suppressed_by, note."""
+    asked = board.select("alert_id", "device_id", "site_id", moment=pl.lit(now, dtype=TS))
+    found = muted(asked, mutes).drop_nulls("mute_id")
+    return found.select("alert_id", suppressed_by=pl.format(f"{MUTE}{{}}", "mute_id"), note="mute_reason")
+
+
+def _silenced(rows: pl.DataFrame, now: datetime, by: str, occasion: pl.Expr) -> pl.DataFrame:
+    told = rows.with_columns(changed_at=pl.lit(now, dtype=TS), suppressed=pl.lit(value=True))
+    return log_rows(told, "muted", f"{OPERATOR}{by}", occasion)
 
 
 def machines(lake: Lake) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from refrig_assets.alerting.changes import operator_action, operator_actions
+from refrig_assets.alerting.changes import log_rows, operator_action, operator_actions
 from refrig_assets.alerting.naming import UnknownNameError
 from refrig_assets.alerting.operating import Action, ActionError, planned
 from refrig_assets.contracts import LABEL_EVENTS
@@ -186,6 +186,36 @@ def test_alerts_of_a_muted_device_are_silenced_once_and_told_again_when_it_ends(
     assert unmute_alerts(lake, made.mute_id, by="bob", now=at(10))[1] == 0
     later = mute | {"starts_at": at(100), "ends_at": at(200)}
     assert mute_alerts(lake, made_by="ann", now=at(11), **later)[1] == 0
+
+
+def test_a_mute_that_ends_tells_nothing_while_another_covers_the_device(lake: Lake) -> None:
+    one, other = raise_alerts(lake)
+    span: dict[str, Any] = {"starts_at": HOUR, "ends_at": at(600)}
+    site, _ = mute_alerts(lake, made_by="bob", now=at(1), site_id="site-1", reason="power works", **span)
+    assert unmute_alerts(lake, site.mute_id, by="bob", now=at(2))[1] == 2
+    belt, _ = mute_alerts(lake, made_by="ann", now=at(3), device_id="dev-0", reason="belt", **span)
+    again, _ = mute_alerts(lake, made_by="bob", now=at(4), site_id="site-1", reason="power works", **span)
+    for _ in range(2):  # said again, it changes nothing
+        assert unmute_alerts(lake, belt.mute_id, by="ann", now=at(10))[1] == 0
+    board = {row["alert_id"]: row for row in current_board(lake).to_dicts()}
+    by = f"mute:{again.mute_id}"
+    assert [(board[a]["suppressed_by"], board[a]["note"]) for a in (one, other)] == [(by, "power works")] * 2
+    assert unmute_alerts(lake, again.mute_id, by="bob", now=at(20))[1] == 2
+    assert not current_board(lake)["suppressed"].any()
+
+
+def test_a_mute_that_comes_again_takes_over_what_it_had_silenced_before(lake: Lake) -> None:
+    (one,) = raise_alerts(lake, 1)
+    nightly, _ = mute_alerts(
+        lake, made_by="bob", now=at(1), site_id="site-1", reason="washing", repeats="daily",
+        starts_at=HOUR, ends_at=at(60),
+    )  # fmt: skip
+    over = [{"alert_id": one, "changed_at": at(70), "suppressed": False}]
+    append_changes(lake, log_rows(over, "unmuted", "batch"))  # seen after the first washing
+    span = {"starts_at": at(80), "ends_at": at(3000)}
+    belt, _ = mute_alerts(lake, made_by="ann", now=at(90), device_id="dev-0", reason="belt", **span)
+    assert unmute_alerts(lake, belt.mute_id, by="ann", now=at(24 * 60 + 10))[1] == 0
+    assert current_board(lake)["suppressed_by"].to_list() == [f"mute:{nightly.mute_id}"]
 
 
 def test_labels_without_an_alert_are_written_once_and_senseless_ones_refused(lake: Lake) -> None:
