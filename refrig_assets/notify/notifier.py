@@ -16,6 +16,7 @@ import polars as pl
 from refrig_assets.lake import OUTSIDE_ERRORS, Lake
 from refrig_assets.notify.addressing import address
 from refrig_assets.notify.conditions import Condition, Said, tell
+from refrig_assets.notify.draining import Channels
 from refrig_assets.notify.home import holder, lease, notify_home
 from refrig_assets.notify.lake_side import history_reason, news, read_registry, record, restore
 from refrig_assets.notify.matters import Matter, plan
@@ -24,7 +25,6 @@ from refrig_assets.notify.outbox_rows import held_row
 from refrig_assets.notify.routes_toml import RoutingError, parse_routing, read_routing
 from refrig_assets.notify.routing import Routing
 from refrig_assets.notify.secrets import Scrubber
-from refrig_assets.notify.sending import send
 from refrig_assets.notify.wording import words
 
 _LOG = logging.getLogger(__name__)
@@ -79,8 +79,7 @@ class Notifier:
         self.outbox = Outbox(self.home)
         self._read: tuple[float, Routing | None] | None = None
         self._version = -1
-        self._sending: dict[str, threading.Thread] = {}
-        self._stopping = threading.Event()
+        self._channels = Channels(self.outbox, self.environment, clock)
         self._recorded_at = float("-inf")
 
     @property
@@ -118,9 +117,9 @@ class Notifier:
             self._begin(routing)
             try:
                 report = self._pass(routing)
-                self._wait(routing, patience_s)
+                self._channels.wait(patience_s)
             finally:
-                self._end()
+                self._channels.end()
             report.recorded = record(self.lake, self.outbox)
             report.waiting = self.outbox.counts()
             return report
@@ -173,14 +172,14 @@ class Notifier:
                     _LOG.warning("%s: %s; will try again", type(error).__name__, str(error).splitlines()[0])
                 stopping.wait(poll_s)
         finally:
-            self._end()
+            self._channels.end()
             try:
                 record(self.lake, self.outbox)
             except OUTSIDE_ERRORS as error:
                 _LOG.warning("%s: attempts are recorded at the next start", type(error).__name__)
 
     def _begin(self, routing: Routing) -> None:
-        self._stopping.clear()
+        self._channels.begin()
         scrub = self._scrubber(routing)
         scrub.guard_logs()
         if self.outbox.meta("restored", lambda: "no") == "no":
@@ -197,7 +196,7 @@ class Notifier:
             now = self.clock()
             report.messages = self.outbox.form(now, routing.storm_above, lambda d, notice: words(d, notice, self.ui))
             self.outbox.give_up(routing.channels, _LOST_CHANNEL, now)
-            self._dispatch(routing)
+            self._channels.dispatch(routing, self._scrubber(routing))
         return report
 
     def _plan(self, routing: Routing, report: Report) -> None:
@@ -230,43 +229,6 @@ class Notifier:
         """By a clock that was set forward while we run, everything would look like history."""
         wall, steady = self._begun
         return min(now, wall + timedelta(seconds=self._steady() - steady))
-
-    def _dispatch(self, routing: Routing) -> None:
-        """A thread for each channel that has something due: a slow one holds up none of the others."""
-        for name in self.outbox.channels_due(self.clock()):
-            running = self._sending.get(name)
-            if name in routing.channels and (running is None or not running.is_alive()):
-                thread = threading.Thread(target=self._drain, args=(routing, name), name=f"notify-{name}", daemon=True)
-                self._sending[name] = thread
-                thread.start()
-
-    def _drain(self, routing: Routing, name: str) -> None:
-        channel, scrub = routing.channels[name], self._scrubber(routing)
-        try:
-            while not self._stopping.is_set():
-                taken = self.outbox.take(name, self.clock())
-                if taken is None:
-                    return
-                outcome = send(channel, taken.recipient, taken.letter, self.environment, scrub)
-                self.outbox.settle(taken, outcome, channel, self.clock())
-                if not outcome.accepted:
-                    _LOG.warning("channel %s, attempt %d: %s", name, taken.letter.attempt, outcome.detail)
-        finally:
-            self.outbox.journal.close()
-
-    def _wait(self, routing: Routing, patience_s: float) -> None:
-        until = time.monotonic() + patience_s
-        while (left := until - time.monotonic()) > 0:
-            alive = [t for t in self._sending.values() if t.is_alive()]
-            if not alive:
-                return
-            alive[0].join(left)
-
-    def _end(self) -> None:
-        """Let what is being sent come to its end: a channel's timeout bounds it."""
-        self._stopping.set()
-        for thread in self._sending.values():
-            thread.join()
 
     def _record_now_and_then(self) -> None:
         if time.monotonic() - self._recorded_at >= RECORD_EVERY_S:

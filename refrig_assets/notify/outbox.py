@@ -29,6 +29,7 @@ NOBODY = "none"
 _KEPT_MESSAGES = 100_000
 _ASKED_AT_ONCE = 500
 INTERRUPTED = "the notifier ended while it was sending; the next attempt may be a repeat, under the same identity"
+LOST = "the thread that was sending ended; the next attempt may be a repeat, under the same identity"
 
 
 @dataclass(frozen=True)
@@ -160,14 +161,22 @@ class Outbox:
 
     # -- sending -------------------------------------------------------------------------------------------------
 
-    def recover(self, now: datetime) -> int:
-        """Of messages that a killed notifier was sending nobody knows whether they arrived: they are sent again."""
+    def recover(self, now: datetime, why: str = INTERRUPTED, busy: Sequence[str] = ()) -> int:
+        """Of messages that nobody is sending any more nobody knows whether they arrived: they are sent again.
+
+        `busy` are channels that are being served.
+        """
+        marks = ",".join("?" * len(busy))
+        lost = f"SELECT * FROM messages WHERE state = 'sending' AND channel NOT IN ({marks})"
+        if not self.journal.rows(f"{lost} LIMIT 1", tuple(busy)):
+            return 0
         with self.journal.transaction() as rows:
-            found = rows.execute("SELECT * FROM messages WHERE state = 'sending'").fetchall()
+            found = rows.execute(lost, tuple(busy)).fetchall()
             for row in found:
-                entries.log(rows, entries.attempt_row(row, row["attempts"], "failed", INTERRUPTED, now))
+                entries.log(rows, entries.attempt_row(row, row["attempts"], "failed", why, now))
+                due = now if why == INTERRUPTED else next_try(row["attempts"], now, self._chance)
                 rows.execute(
-                    "UPDATE messages SET state = 'waiting', next_at = ? WHERE number = ?", (stamp(now), row["number"])
+                    "UPDATE messages SET state = 'waiting', next_at = ? WHERE number = ?", (stamp(due), row["number"])
                 )
                 leaving.settled(rows, row, True, now)
         return len(found)
