@@ -33,6 +33,9 @@ CREATE INDEX IF NOT EXISTS messages_formed ON messages (formed_at);
 CREATE TABLE IF NOT EXISTS attempts (number INTEGER PRIMARY KEY AUTOINCREMENT, content TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS standing (subject TEXT PRIMARY KEY, content TEXT NOT NULL);
 """
+# A journal of before said "withdrawn" also of what newer news had replaced: nobody is owed that.
+_ONE_WORD_FOR_BOTH = "UPDATE deliveries SET state = 'replaced' WHERE state = 'withdrawn'"
+_VERSION = 1
 
 
 class Journal:
@@ -45,6 +48,9 @@ class Journal:
         with self.transaction() as rows:
             for statement in _TABLES.split(";"):
                 rows.execute(statement)
+            if rows.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
+                rows.execute(_ONE_WORD_FOR_BOTH)
+                rows.execute(f"PRAGMA user_version = {_VERSION}")
 
     @property
     def _connection(self) -> sqlite3.Connection:

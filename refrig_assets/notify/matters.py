@@ -5,7 +5,8 @@ tells nothing twice.
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -46,6 +47,8 @@ class Told:
     closed: bool = False
     only_held: bool = False
     """each of its severities was held back as history: nobody has heard of it"""
+    owed: bool = False
+    """some channel was not reached before it was withdrawn"""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class Planned:
     """too old to wake anybody: known as told from now on"""
     withdrawn: Mapping[str, str] = field(default_factory=dict)
     """alerts of which nothing more may go out that has not gone out yet, and why"""
+    again: list[Matter] = field(default_factory=list)
+    """nothing new, for the channels alone from which it was withdrawn before it arrived"""
     stands: Sequence[str] = ()
     """alerts of which something was told, and of which more may go out"""
 
@@ -88,18 +93,23 @@ def plan(rows: pl.DataFrame, told: Mapping[str, Told], registry: pl.DataFrame, n
     raised = is_standing() & (severity_rank() > pl.col("told_rank"))
     higher = is_standing() & (pl.col("escalation_level") != LEVELS[0]) & ~pl.col("level_told")
     closing = is_closed() & ~pl.col("suppressed") & (pl.col("told_rank") >= 0) & ~pl.col("closing_told")
-    due = alerts.with_columns(raised=raised, higher=higher, closing=closing).filter(
-        pl.any_horizontal("raised", "higher", "closing")
+    owed = is_standing() & pl.col("owed") & ~raised & ~higher
+    due = alerts.with_columns(raised=raised, higher=higher, closing=closing, owed=owed).filter(
+        pl.any_horizontal("raised", "higher", "closing", "owed")
     )
     known = _with_registry(due, registry)
     new: list[Matter] = []
     history: list[Matter] = []
+    again: list[Matter] = []
     for row in known.iter_rows(named=True):
         matter = _matter(row)
         # Nobody is told at L2 of what was too old for L1; should it become worse, it is news to all.
         old = now - matter.occurred_at > HORIZON or (row["only_held"] and row["higher"] and not row["raised"])
-        (history if old else new).append(matter)
-    return Planned(new, history, reasons, stands)
+        if row["owed"]:
+            again += [] if old else [matter]
+        else:
+            (history if old else new).append(matter)
+    return Planned(new, history, reasons, again, stands)
 
 
 def _alerts(rows: pl.DataFrame, told: Mapping[str, Told]) -> pl.DataFrame:
@@ -111,17 +121,17 @@ def _alerts(rows: pl.DataFrame, told: Mapping[str, Told]) -> pl.DataFrame:
         .then(pl.min_horizontal("changed_at", seen))
         .when((pl.col("change") == "escalated") & pl.col("severity").is_not_null())
         .then(pl.min_horizontal("changed_at", "last_seen_at"))
-        .when(pl.col("change") == "unmuted")
+        .when(pl.col("change").is_in(["unmuted", "reopened"]))
         .then("changed_at")
     )
     in_order = rows.sort("changed_at", "change_id")
     since = in_order.group_by("alert_id").agg(
         spoken.max().alias("since"), pl.col("actor").filter(pl.col("status").is_not_null()).last().alias("actor")
     )
-    known = [(a, t.rank, t.only_held, "|".join(sorted(t.levels)), t.closed) for a, t in told.items()]
+    known = [(a, t.rank, t.only_held, "|".join(sorted(t.levels)), t.closed, t.owed) for a, t in told.items()]
     schema = {
         "alert_id": pl.String, "told_rank": pl.Int32, "only_held": pl.Boolean, "told_levels": pl.String,
-        "closing_told": pl.Boolean,
+        "closing_told": pl.Boolean, "owed": pl.Boolean,
     }  # fmt: skip
     return (
         fold(rows)
@@ -129,7 +139,7 @@ def _alerts(rows: pl.DataFrame, told: Mapping[str, Told]) -> pl.DataFrame:
         .join(pl.DataFrame(known, schema=schema, orient="row"), on="alert_id", how="left")
         .with_columns(
             pl.col("told_rank").fill_null(-1),
-            pl.col("closing_told", "only_held").fill_null(value=False),
+            pl.col("closing_told", "only_held", "owed").fill_null(value=False),
             pl.col("told_levels")
             .fill_null("")
             .str.contains(pl.col("escalation_level"), literal=True)
@@ -158,7 +168,7 @@ def _matter(row: Mapping[str, Any]) -> Matter:
     if row["closing"]:
         events.append(CLOSED)
         moments.append(row["resolved_at"])
-    if row["raised"]:
+    if row["raised"] or row["owed"]:
         events.append(f"{_SEVERITY}{row['severity']}")
         moments.append(row["since"])
     if row["higher"]:
@@ -193,21 +203,22 @@ def held_events(matter: Matter) -> list[str]:
     return [f"{_HELD}{severity}" for severity in _named(matter.events, _SEVERITY)]
 
 
-def told_of(rows: Sequence[tuple[str, str]]) -> dict[str, Told]:
-    """What was told, by alert, from (alert, event) pairs."""
+def told_of(rows: Iterable[tuple[str, str]], owed: AbstractSet[str] = frozenset()) -> dict[str, Told]:
+    """What was told, by alert, from (alert, event) pairs; of those that are owed it was withdrawn on some channel."""
     found: dict[str, list[str]] = {}
     for alert, event in rows:
         found.setdefault(alert, []).append(event)
-    return {alert: _told(events) for alert, events in found.items()}
+    return {alert: _told(events, alert in owed) for alert, events in found.items()}
 
 
-def _told(events: Sequence[str]) -> Told:
+def _told(events: Sequence[str], owed: bool) -> Told:
     severities = _named(events, _SEVERITY)
     return Told(
         max((RANK[severity] for severity in severities), default=-1),
         frozenset(_named(events, _LEVEL)),
         CLOSED in events,
         bool(severities) and set(severities) <= set(_named(events, _HELD)),
+        owed,
     )
 
 

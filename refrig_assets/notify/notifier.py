@@ -215,6 +215,9 @@ class Notifier:
                 addressed, nobody = address(routing, matter, heard, now)
                 told.append((matter, addressed))
                 held += nobody
+            for matter in planned.again:
+                addressed, nobody = address(routing, matter, self.outbox.channels_owed(matter.subject), now)
+                told += [(matter, addressed)] if addressed else []
             held += _held_history(planned.history, now)
             self.outbox.put(
                 told, now, held=held, known=planned.history, withdrawn=planned.withdrawn, stands=planned.stands,

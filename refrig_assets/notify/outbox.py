@@ -79,16 +79,27 @@ class Outbox:
 
     def told(self, alerts: Sequence[str]) -> dict[str, Told]:
         """What was told of these alerts, or is on its way."""
-        found: list[tuple[str, str]] = []
+        told = self._of(alerts, "SELECT subject, event FROM told WHERE")
+        owed = self._of(alerts, "SELECT DISTINCT subject FROM deliveries WHERE state = 'withdrawn' AND")
+        return told_of([(r["subject"], r["event"]) for r in told], {r["subject"] for r in owed})
+
+    def _of(self, alerts: Sequence[str], query: str) -> list[sqlite3.Row]:
+        found: list[sqlite3.Row] = []
         for start in range(0, len(alerts), _ASKED_AT_ONCE):
             some = tuple(alerts[start : start + _ASKED_AT_ONCE])
-            marks = ",".join("?" * len(some))
-            found += [tuple(r) for r in self.journal.rows(f"SELECT * FROM told WHERE subject IN ({marks})", some)]
-        return told_of(found)
+            found += self.journal.rows(f"{query} subject IN ({','.join('?' * len(some))})", some)
+        return found
 
     def channels_told(self, subject: str) -> set[str]:
         """Channels to which something of the subject went, or is about to go."""
-        query = "SELECT DISTINCT channel FROM deliveries WHERE subject = ? AND state IN ('formed', 'leaving')"
+        return self._channels(subject, "'formed', 'leaving'")
+
+    def channels_owed(self, subject: str) -> set[str]:
+        """Channels from which something of the subject was withdrawn, and nothing newer was meant for them."""
+        return self._channels(subject, "'withdrawn'")
+
+    def _channels(self, subject: str, states: str) -> set[str]:
+        query = f"SELECT DISTINCT channel FROM deliveries WHERE subject = ? AND state IN ({states})"
         return {row["channel"] for row in self.journal.rows(query, (subject,))}
 
     def put(

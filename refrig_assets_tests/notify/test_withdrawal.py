@@ -6,11 +6,12 @@ import polars as pl
 
 from refrig_assets.alerting.changes import log_rows, operator_action, suppressed
 from refrig_assets.lake import Lake
+from refrig_assets.notify.sending import message_id
 from refrig_assets.pipeline.alert_log import append_changes
 from refrig_assets_tests.alerting.makers import alert, created_alerts
 from refrig_assets_tests.builders import at
 from refrig_assets_tests.notify.makers import Plant
-from refrig_assets_tests.notify.receivers import Hook, web_hook
+from refrig_assets_tests.notify.receivers import Hook, MailServer, web_hook
 
 SIX = [alert(f"dev-{n}") for n in range(6)]
 INCIDENT = [one | {"incident_id": "i-1"} for one in SIX]
@@ -123,3 +124,57 @@ def test_what_is_muted_while_it_is_being_accepted_is_told_and_not_repeated(plant
         plant.notifier(at(5)).once()
         assert len(hook.calls) == 1
         assert plant.results("result") == [("sent",)]
+
+
+def test_a_channel_that_was_down_is_told_after_a_mute_and_those_that_know_are_not(
+    plant: Plant, hook: Hook, mail: MailServer
+) -> None:
+    mail.refuse = "451 later"
+    plant.route({"hook": hook.url(), "mail": mail.url()})
+    append_changes(plant.lake, created_alerts(SIX[0]))
+    plant.notifier(at(1)).once()
+    mute(plant.lake, names(SIX[:1]), 2)
+    plant.notifier(at(3)).once()
+    mail.refuse = None
+    plant.notifier(at(4)).once()
+    assert mail.mails == []
+    unmute(plant.lake, names(SIX[:1]), 5)
+    for minute in (6, 20, 60):
+        plant.notifier(at(minute)).once()
+    assert [m.subject for m in mail.mails] == titles(hook) == ["CRITICAL: dev-0: compressor draws 55 A"]
+    assert mail.ids == [message_id(key) for key in hook.keys]
+
+
+def test_a_channel_is_told_of_how_an_alert_is_after_the_mute(plant: Plant, hook: Hook, mail: MailServer) -> None:
+    """And not of what it was when it was withdrawn."""
+    mail.refuse = "451 later"
+    plant.route({"hook": hook.url(), "mail": mail.url()})
+    append_changes(plant.lake, created_alerts(SIX[0]))
+    plant.notifier(at(1)).once()
+    mute(plant.lake, names(SIX[:1]), 2)
+    eased = [{"alert_id": SIX[0]["alert_id"], "changed_at": at(3), "severity": "HIGH"}]
+    append_changes(plant.lake, log_rows(eased, "eased", "batch"))
+    plant.notifier(at(4)).once()
+    mail.refuse = None
+    unmute(plant.lake, names(SIX[:1]), 5)
+    plant.notifier(at(6)).once()
+    mute(plant.lake, names(SIX[:1]), 7)
+    plant.notifier(at(8)).once()
+    unmute(plant.lake, names(SIX[:1]), 9)
+    plant.notifier(at(10)).once()
+    assert [m.subject.partition(":")[0] for m in mail.mails] == ["HIGH"]
+    assert [t.partition(":")[0] for t in titles(hook)] == ["CRITICAL"]
+
+
+def test_what_was_closed_unsent_and_is_opened_again_is_told(plant: Plant) -> None:
+    with web_hook(status=500) as hook:
+        plant.route({"hook": hook.url()})
+        append_changes(plant.lake, created_alerts(SIX[0]))
+        plant.notifier(at(1)).once()
+        append_changes(plant.lake, operator_action(str(SIX[0]["alert_id"]), "resolved", "ann", at(3)))
+        hook.status = 200
+        plant.notifier(at(5)).once()
+        assert hook.calls == []
+        append_changes(plant.lake, operator_action(str(SIX[0]["alert_id"]), "reopened", "ann", at(500)))
+        plant.notifier(at(501)).once()
+        assert titles(hook) == ["CRITICAL: dev-0: compressor draws 55 A"]
