@@ -62,6 +62,8 @@ class AlertLog:
             )
         distinct = changes.unique("change_id", keep="first", maintain_order=True)
         table = self.lake.table(DEVICE_ALERTS)
+        if distinct.is_empty():  # without looking for it in every file
+            return Appended(0, 0, table.version)
         for attempt in range(ATTEMPTS):
             with table.newest() as opened:
                 upto = opened.version()
@@ -124,8 +126,14 @@ def current_board(lake: Lake) -> pl.DataFrame:
 
 
 def release_relapses(lake: Lake, now: datetime) -> Appended:
-    """Tell of events that the stream took for repetitions of alerts which no longer stand."""
-    return append_changes(lake, releases(current_board(lake), now, lake.table(ALERT_MUTES).read()))
+    """Tell of events that the stream took for repetitions of alerts which no longer stand; returns those told.
+
+    What goes on under another alert follows; stopped in between, the next one writes it.
+    """
+    rows = releases(current_board(lake), now, lake.table(ALERT_MUTES).read())
+    told = append_changes(lake, rows.filter(~pl.col("suppressed")))
+    append_changes(lake, rows.filter("suppressed"))
+    return told
 
 
 def escalate_overdue(lake: Lake, now: datetime, actor: str = BATCH) -> Appended:

@@ -25,6 +25,7 @@ from refrig_assets.pipeline.alert_log import (
     current_board,
     escalate_overdue,
     read_log,
+    release_relapses,
 )
 from refrig_assets.pipeline.published import board_is_current, publish_board
 from refrig_assets.pipeline.upkeep import compact_table
@@ -209,3 +210,20 @@ def test_a_hundred_thousand_alerts_are_published_a_day_at_a_time(lake: Lake) -> 
     assert publish_board(lake).days_written == 1
     board = lake.table(ALERT_BOARD).scan().filter(pl.col("status") == "FALSE_POSITIVE").collect()
     assert board["alert_id"].to_list() == ["a7"]
+
+
+def test_relapses_are_told_once_and_only_the_told_are_counted(lake: Lake) -> None:
+    closed = alert("dev-1", at(0))
+    more = [alert("dev-1", at(m), suppressed=True, suppressed_by=closed["alert_id"]) for m in (40, 50, 60)]
+    append_changes(lake, created_alerts(closed))
+    append_changes(lake, operator_action(closed["alert_id"], "resolved", "ann", at(20)))
+    for number, one in enumerate(more):
+        append_changes(lake, created_alerts(one))
+        assert release_relapses(lake, at(61 + number)).written == (number == 0)
+        assert release_relapses(lake, at(61.5 + number)).written == 0
+    board = current_board(lake).filter(pl.col("status") == "OPEN")
+    assert board["suppressed"].to_list() == [False, True, True]
+    assert set(board["suppressed_by"].drop_nulls()) == {more[0]["alert_id"]}
+    version = lake.table("device_alerts").version
+    assert append_changes(lake, DEVICE_ALERTS.empty()).written == 0
+    assert lake.table("device_alerts").version == version
