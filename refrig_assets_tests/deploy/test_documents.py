@@ -70,7 +70,7 @@ def test_every_link_leads_somewhere(document: Path) -> None:
         assert place.exists(), f"{document.name}: {target}"
         if anchor:
             titles = re.findall(r"^#+ (.*)$", place.read_text(), re.MULTILINE)
-            assert anchor in {re.sub(r"[^a-z0-9 -]", "", t.lower()).replace(" ", "-") for t in titles}, anchor
+            assert anchor in {re.sub(r"[^a-z0-9 _-]", "", t.lower()).replace(" ", "-") for t in titles}, anchor
 
 
 def test_the_detector_of_the_page_is_one() -> None:

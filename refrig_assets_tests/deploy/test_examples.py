@@ -80,6 +80,21 @@ def test_every_variable_of_the_examples_is_one_that_is_read() -> None:
     assert {name for name in named if name not in read} == set()
 
 
+def test_every_variable_that_is_read_is_in_the_document() -> None:
+    sources = [*(ROOT / "refrig_assets").rglob("*.py"), *(ROOT / "streaming").rglob("*.py")]
+    read = set(re.findall(r'"(REFRIG_[A-Z_]+)"', "\n".join(path.read_text() for path in sources)))
+    document = (ROOT / "docs" / "production.md").read_text()
+    inside = {"REFRIG_JSON_ERRORS"}  # one process tells itself
+    assert {name for name in read - inside if f"`{name}`" not in document} == set()
+
+
+def test_the_example_means_the_same_to_systemd_and_to_a_shell() -> None:
+    for line in (DEPLOY / "refrig.env.example").read_text().splitlines():
+        _, sign, value = line.removeprefix("# ").partition("=") if re.match(r"(# )?[A-Z_]+=", line) else ("", "", "")
+        if sign:
+            assert shlex.split(value) == [value.strip("'")], line
+
+
 def test_kubernetes_has_the_instance_of_the_example() -> None:
     documents = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
     told = next(d for d in documents if d["metadata"]["name"] == "refrig-dagster-home")["data"]["dagster.yaml"]
