@@ -71,7 +71,8 @@ def standing(
     instance: dg.DagsterInstance, job: str, memory: Memory, new: Mapping[str, Asked], now: datetime
 ) -> Standing:
     """What became of what was asked for. What the new covers is the new's."""
-    waits, due, given_up = {}, dict(new), []
+    waits: dict[str, Asked] = {}
+    due, given_up = dict(new), []
     for key, asked in memory.open.items():
         if any(one.covers(asked) for one in new.values()):
             continue
@@ -90,7 +91,7 @@ def standing(
 
 
 def _wait(asked: Asked) -> timedelta:
-    return FIRST_WAIT * 2 ** (asked.attempt - 1)
+    return FIRST_WAIT * (1 << (asked.attempt - 1))
 
 
 def _again(key: str, asked: Asked) -> str:

@@ -14,6 +14,7 @@ from refrig_assets.defs.scoring import asset_of
 from refrig_assets.defs.specs import asset_spec
 from refrig_assets.lake import Lake
 from refrig_assets.pipeline.alerting import Alerting, AlertReport, alerts_of
+from refrig_assets.pipeline.judged import note_judged, scores_seen
 from refrig_assets.pipeline.scoring import OneLook
 
 ALERTS = DEVICE_ALERTS.name
@@ -50,7 +51,9 @@ def device_alerts(
     hours = partition_starts(context)
     for number, hour in enumerate(hours, start=1):
         with retried_if_transient(context):
+            seen = scores_seen(the_lake, hour)
             report = alerting.hour(hour, now)
+            note_judged(the_lake, hour, seen, now)
         context.add_asset_metadata(_metadata(the_lake, report), asset_key=ALERTS, partition_key=hour_key(hour))
         made = ", ".join(f"{n} {what}" for what, n in report.by_change.items()) or "nothing new"
         context.log.info(f"{hour_key(hour)}  {report.hits:,} windows tell something: {made} ({number}/{len(hours)})")

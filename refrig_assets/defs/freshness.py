@@ -1,17 +1,20 @@
-"""Freshness checks: one a table with a promise, judged by the newest data in it."""
+"""Freshness checks: one a table with a promise, judged by the newest data in it; and that alerts judge new scores."""
 
 from datetime import datetime
 
 import dagster as dg
 
-from refrig_assets.contracts import CLEAN_READINGS, DEVICE_FEATURES, RAW_READINGS, Contract
+from refrig_assets.contracts import CLEAN_READINGS, DEVICE_ALERTS, DEVICE_FEATURES, RAW_READINGS, Contract
 from refrig_assets.defs.metadata import check_result
 from refrig_assets.defs.resources import ClockResource, LakeResource
 from refrig_assets.lake import Lake
 from refrig_assets.monitoring.findings import Finding
 from refrig_assets.monitoring.freshness import describe, judge_age
+from refrig_assets.pipeline.alert_checks import judged_finding
+from refrig_assets.pipeline.judged import waiting_scores
 from refrig_assets.pipeline.status import newest_moment
 
+JUDGED = "judged"
 WATCHED: tuple[Contract, ...] = (RAW_READINGS, CLEAN_READINGS, DEVICE_FEATURES)
 
 
@@ -38,4 +41,14 @@ def _check(contract: Contract) -> dg.AssetChecksDefinition:
     return freshness
 
 
-checks = [_check(contract) for contract in WATCHED]
+# Not in a run of alerts or of the board: that no such run comes through any more is what it is to find.
+@dg.asset_check(
+    asset=DEVICE_ALERTS.name,
+    name=JUDGED,
+    description="Scores of live hours are judged within 5 minutes, alerts or none; 15 warn, 30 fail.",
+)
+def judged(lake: LakeResource, clock: ClockResource) -> dg.AssetCheckResult:
+    return check_result(judged_finding(waiting_scores(lake.lake, clock.now), clock.now), DEVICE_ALERTS.name)
+
+
+checks = [*(_check(contract) for contract in WATCHED), judged]

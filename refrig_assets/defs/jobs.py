@@ -15,7 +15,7 @@ from refrig_assets.contracts.scoring import (
     THRESHOLD_BASELINE,
 )
 from refrig_assets.defs.baselines import BASELINES, THRESHOLDS
-from refrig_assets.defs.freshness import WATCHED
+from refrig_assets.defs.freshness import JUDGED, WATCHED
 from refrig_assets.defs.metadata import records_table
 from refrig_assets.defs.reports import DIGEST, REPORT
 from refrig_assets.defs.resources import ClockResource, LakeResource
@@ -47,6 +47,7 @@ _BY_THE_CLOCK = (
     dg.AssetSelection.checks(
         *(dg.AssetCheckKey(dg.AssetKey(contract.name), "freshness") for contract in WATCHED),
         *(dg.AssetCheckKey(dg.AssetKey(table), CHECK) for table in LIMITS),
+        dg.AssetCheckKey(dg.AssetKey(DEVICE_ALERTS.name), JUDGED),
     )
     | CLOCK_CHECKS
 )
@@ -159,7 +160,7 @@ registry_job = dg.define_asset_job(
 freshness_job = dg.define_asset_job(
     "freshness",
     _BY_THE_CLOCK,
-    description="Judge how old the newest data is, and whether the stream is alive.",
+    description="Judge how old the newest data is, whether the stream is alive, and whether new scores are judged.",
     executor_def=dg.in_process_executor,
 )
 alerts_job = dg.define_asset_job(

@@ -126,6 +126,22 @@ def promptness_finding(lags: pl.DataFrame) -> Finding:
     return Finding("promptness", late.is_empty(), says, counts, late.head(SAMPLE_ROWS).to_dicts(), severe)
 
 
+def judged_finding(waiting: pl.DataFrame, now: datetime) -> Finding:
+    """Scores of live hours are judged within minutes, whether alerts come of them or not (`waiting_scores`)."""
+    if waiting.is_empty():
+        return Finding("judged", True, "every score of the last hours has been judged", {"hours": 0, "windows": 0})
+    since: datetime = waiting["since"].min()  # type: ignore[assignment]
+    oldest = max(now - since, timedelta(0))
+    highest, windows = float(waiting["highest"].max() or 0.0), int(waiting["windows"].sum())  # type: ignore[arg-type]
+    says = (
+        f"{windows:,} scored windows of {waiting.height} hours wait to be judged, for {describe(oldest)} "
+        f"(promised {describe(BATCH_FRESHNESS.service_level)}); the highest score is {highest:.2f}"
+    )
+    counts = {"hours": waiting.height, "windows": windows, "oldest_s": round(oldest.total_seconds(), 1)}
+    in_time, severe = oldest <= BATCH_FRESHNESS.warn, oldest > BATCH_FRESHNESS.error
+    return Finding("judged", in_time, says, counts, waiting.head(SAMPLE_ROWS).to_dicts(), severe)
+
+
 def last_level_finding(board: pl.DataFrame) -> Finding:
     """No CRITICAL alert stands at the last level: there is nobody left to escalate to."""
     stuck = board.filter(is_standing() & (pl.col("severity") == "CRITICAL") & (pl.col("escalation_level") == "L3"))

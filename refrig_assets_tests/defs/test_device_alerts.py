@@ -7,16 +7,18 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from refrig_assets.contracts import DEVICE_REGISTRY
+from refrig_assets.contracts import DEVICE_REGISTRY, HOUR_ACCOUNTS
 from refrig_assets.contracts.scoring import HOURLY_DETECTORS
 from refrig_assets.definitions import defs
 from refrig_assets.defs.asked import MOST_ATTEMPTS, Asked, Memory
 from refrig_assets.defs.launch import run_job
 from refrig_assets.defs.partitions import hour_key
-from refrig_assets.defs.resources import ClockResource, LakeResource, ModelsResource
+from refrig_assets.defs.resources import ClockResource, FilesResource, LakeResource, ModelsResource
 from refrig_assets.defs.sensors import scores_to_alert
 from refrig_assets.lake import Lake
 from refrig_assets.pipeline.alert_log import current_board
+from refrig_assets.pipeline.hours import floor_hour
+from refrig_assets.pipeline.judged import note_judged, scores_seen, waiting_scores
 from refrig_assets.pipeline.score_rows import replace_scores, write_part
 from refrig_assets_tests.alerting.test_severity import frame, score
 from refrig_assets_tests.builders import HOUR, ONE_HOUR, registry_of
@@ -164,3 +166,62 @@ def test_hours_whose_alerts_are_made_are_not_asked_for_when_the_sensor_is_new(da
     run_job(defs, "alerts", daemon.instance, start=HOUR, end=HOUR + ONE_HOUR, resources=daemon.resources, quiet=True)
     requests = daemon.tick()
     assert [r.tags["dagster/asset_partition_range_start"] for r in requests] == [hour_key(HOUR + ONE_HOUR)]
+
+
+def judged(instance: dg.DagsterInstance, resources: dict[str, Any], now: datetime) -> dg.AssetCheckEvaluation:
+    """What the job that runs every five minutes says of it."""
+    clock = {"clock": ClockResource(fixed=now.isoformat()), "files": FilesResource()}
+    result = run_job(defs, "freshness", instance, resources=resources | clock, quiet=True)
+    return next(e for e in result.get_asset_check_evaluations() if e.check_name == "judged")
+
+
+@pytest.mark.parametrize(
+    ("minutes", "passed", "severity"),
+    [(4, True, None), (16, False, "WARN"), (31, False, "ERROR"), (150, False, "ERROR")],
+)
+def test_scores_that_nobody_judges_warn_and_then_fail(
+    daemon: Daemon, minutes: int, passed: bool, severity: str | None
+) -> None:
+    found = judged(daemon.instance, daemon.resources, HOUR + ONE_HOUR + timedelta(minutes=minutes))
+    assert found.passed is passed
+    assert severity is None or found.severity.value == severity
+    # The second hour is scored an hour later.
+    assert found.metadata["windows"].value == (8 if minutes < 60 else 16)
+
+
+def test_a_judgement_that_changes_nothing_is_one(daemon: Daemon, lake: Lake) -> None:
+    for hour in (HOUR, HOUR + ONE_HOUR):
+        run_job(
+            defs, "alerts", daemon.instance, start=hour, end=hour + ONE_HOUR, resources=daemon.resources, quiet=True
+        )
+    late = NOW + timedelta(minutes=40)
+    assert judged(daemon.instance, daemon.resources, late).passed
+    # The same hour once more, quiet again: until somebody has looked, nobody knows.
+    rows = [score("isolation_forest", 0.2, start=HOUR + ONE_HOUR, scored_at=NOW + timedelta(minutes=1))]
+    part = write_part(lake, HOUR + ONE_HOUR, "isolation_forest", 0, frame(*rows))
+    replace_scores(lake, HOUR + ONE_HOUR, "isolation_forest", part, None)
+    found = judged(daemon.instance, daemon.resources, late)
+    assert not found.passed
+    assert [r.data["hour"][:13] for r in found.metadata["sample"].records] == [f"{HOUR + ONE_HOUR:%Y-%m-%d %H}"]
+    run_job(defs, "alerts", daemon.instance, start=HOUR + ONE_HOUR, end=NOW, resources=daemon.resources, quiet=True)
+    assert judged(daemon.instance, daemon.resources, late).passed
+
+
+def test_hours_long_past_leave_no_trace_and_are_not_waited_for(daemon: Daemon, lake: Lake) -> None:
+    late = {"clock": ClockResource(fixed=(NOW + timedelta(days=2)).isoformat())}
+    run_job(defs, "alerts", daemon.instance, start=HOUR, end=NOW, resources=daemon.resources | late, quiet=True)
+    assert lake.table(HOUR_ACCOUNTS).read().is_empty()
+    assert judged(daemon.instance, daemon.resources, NOW + timedelta(days=2)).passed
+
+
+def test_an_hour_that_is_scored_again_and_again_waits_since_the_first_time(lake: Lake) -> None:
+    begun = datetime.now(UTC)  # commits are dated by the computer's clock
+    hour, now = floor_hour(begun), begun + timedelta(minutes=40)
+    for scored_at in (begun, now - timedelta(minutes=1)):
+        rows = frame(score("isolation_forest", 0.9, start=hour, scored_at=scored_at))
+        replace_scores(lake, hour, "isolation_forest", write_part(lake, hour, "isolation_forest", 0, rows), None)
+    (waiting,) = waiting_scores(lake, now).to_dicts()
+    assert (waiting["hour"], waiting["windows"], waiting["highest"]) == (hour, 1, 0.9)
+    assert waiting["since"] < now - timedelta(minutes=1)
+    note_judged(lake, hour, scores_seen(lake, hour), now)
+    assert waiting_scores(lake, now).is_empty()
