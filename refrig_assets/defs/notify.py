@@ -1,6 +1,7 @@
 """Notifications from Dagster: failed runs, checks, the stream's life; and the notifier's pass, where no daemon runs."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,12 +10,13 @@ import dagster as dg
 from refrig_assets.contracts import BY_NAME, DEVICE_ALERTS, NOTIFICATIONS
 from refrig_assets.contracts.scoring import RULES_FALLBACK, THRESHOLD_BASELINE
 from refrig_assets.defs.metadata import counts_table
+from refrig_assets.defs.partitions import daily, hourly
 from refrig_assets.defs.resources import ClockResource, LakeResource
 from refrig_assets.defs.schedules import SWITCHED_ON
 from refrig_assets.defs.specs import asset_spec
 from refrig_assets.monitoring.stream import CHECK as STREAM_CHECK
 from refrig_assets.monitoring.stream import LIMITS
-from refrig_assets.notify.conditions import Condition, Level
+from refrig_assets.notify.conditions import Condition, Level, Line
 from refrig_assets.notify.notifier import Notifier, Report
 from refrig_assets.notify.routes_toml import routes_file
 
@@ -62,43 +64,39 @@ def is_about_models(asset: str) -> bool:
     return asset in BY_NAME and BY_NAME[asset].group in _MODEL_GROUPS
 
 
-def check_conditions(evaluations: Iterable[Evaluated], ui: str | None) -> list[Condition]:
-    """Of each check the worst of what was found: a run over many hours is told once."""
+def check_conditions(
+    evaluations: Iterable[Evaluated], ui: str | None, partitions: Sequence[str] = ()
+) -> list[Condition]:
+    """Of each check the worst of what was found: a run over many hours is told once. `partitions` are the run's."""
     by_check: dict[tuple[str, str], list[Evaluated]] = {}
     for one in evaluations:
         by_check.setdefault((one.asset, one.check), []).append(one)
-    found = []
-    for (asset, check), ones in by_check.items():
-        worst = max(ones, key=lambda e: (_WORST.index(e.level), e.at))
-        failed = [e for e in ones if e.level != "ok"]
-        found.append(
-            Condition(
-                worst.kind, f"check:{asset}/{check}", worst.level, f"Check {check} of {asset}",
-                _check_lines(worst, failed, len(ones), ui), worst.at, worst.run_id or "",
-            )
-        )  # fmt: skip
-    return found
+    return [_check_condition(ones, ui, partitions) for ones in by_check.values()]
 
 
-def _check_lines(
-    worst: Evaluated, failed: Sequence[Evaluated], evaluated: int, ui: str | None
-) -> list[tuple[str, str | Sequence[str]]]:
-    partitions = [e.partition for e in failed if e.partition]
-    more = f" and {len(partitions) - _SAMPLE} more" if len(partitions) > _SAMPLE else ""
-    lines: list[tuple[str, str | Sequence[str]]] = [("Asset", worst.asset), ("Check", worst.check)]
-    if worst.level == "ok":
-        lines.append(("Finding", worst.says))
-    else:
-        lines.append(("Finding", f"{worst.says} ({'error' if worst.level == 'error' else 'warning'})"))
-    if partitions:
-        lines.append(("Partitions", f"{', '.join(partitions[:_SAMPLE])}{more}; {evaluated} evaluated"))
+def _check_condition(ones: Sequence[Evaluated], ui: str | None, partitions: Sequence[str]) -> Condition:
+    worst = max(ones, key=lambda e: (_WORST.index(e.level), e.at))
+    by_partition: dict[str, Level] = {}
+    for one in sorted(ones, key=lambda e: e.at):  # the last word on each
+        by_partition |= dict.fromkeys([one.partition] if one.partition else partitions, one.level)
+    level = max(by_partition.values(), key=_WORST.index, default=worst.level)
+    where: list[Line] = [("Asset", worst.asset), ("Check", worst.check)]
+    links: list[Line] = []
+    if ui:
+        links.append(("In the UI", f"{ui.rstrip('/')}/assets/{worst.asset}?view=checks&checkDetail={worst.check}"))
+        links += [("Run", f"{ui.rstrip('/')}/runs/{worst.run_id}")] if worst.run_id else []
+    return Condition(
+        worst.kind, f"check:{worst.asset}/{worst.check}", level, f"Check {worst.check} of {worst.asset}",
+        _found_lines(worst), worst.at, worst.run_id or "", where, links, by_partition,
+    )  # fmt: skip
+
+
+def _found_lines(worst: Evaluated) -> list[Line]:
+    how = {"ok": "", "warn": " (warning)", "error": " (error)"}[worst.level]
+    lines: list[Line] = [("Finding", f"{worst.says}{how}")]
     if worst.counts:
         lines.append(("Counts", ", ".join(f"{k} {v:g}" for k, v in list(worst.counts.items())[:10])))
-    lines.append(("At", f"{worst.at:%Y-%m-%d %H:%M} UTC"))
-    if ui:
-        lines.append(("In the UI", f"{ui.rstrip('/')}/assets/{worst.asset}?view=checks&checkDetail={worst.check}"))
-        lines += [("Run", f"{ui.rstrip('/')}/runs/{worst.run_id}")] if worst.run_id else []
-    return lines
+    return [*lines, ("At", f"{worst.at:%Y-%m-%d %H:%M} UTC")]
 
 
 def run_condition(run: dg.DagsterRun, level: Level, errors: Sequence[str], ui: str | None, at: datetime) -> Condition:
@@ -106,19 +104,36 @@ def run_condition(run: dg.DagsterRun, level: Level, errors: Sequence[str], ui: s
     assets = sorted(k.to_user_string() for k in run.asset_selection or ())
     named = run.job_name if not run.job_name.startswith("__") else ", ".join(assets[:_SAMPLE]) or run.job_name
     models = (bool(assets) and all(is_about_models(a) for a in assets)) or run.job_name.startswith(("score", "train"))
-    lines: list[tuple[str, str | Sequence[str]]] = [("Job", named)]
-    partition = _partition(run)
-    lines += [("Partition", partition)] if partition else []
+    lines: list[Line] = [("Partition", p)] if (p := _partition(run)) else []
     lines += [("Errors", [" ".join(e.split())[:_LONGEST] for e in errors[:_SAMPLE]])] if errors else []
     lines += [("Run", run.run_id), ("At", f"{at:%Y-%m-%d %H:%M} UTC")]
-    lines += [("In the UI", f"{ui.rstrip('/')}/runs/{run.run_id}")] if ui else []
+    links: list[Line] = [("In the UI", f"{ui.rstrip('/')}/runs/{run.run_id}")] if ui else []
     kind = "model" if models else "pipeline_failure"
-    return Condition(kind, f"run:{named}", level, f"Job {named}", lines, at, run.run_id)
+    return Condition(
+        kind, f"run:{named}", level, f"Job {named}", lines, at, run.run_id, [("Job", named)], links,
+        dict.fromkeys(run_partitions(run), level),
+    )  # fmt: skip
 
 
 def _partition(run: dg.DagsterRun) -> str | None:
-    first, last = (run.tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
+    first, last = _range(run)
     return run.tags.get("dagster/partition") or (f"{first} to {last}" if first else None)
+
+
+def _range(run: dg.DagsterRun) -> tuple[str | None, str | None]:
+    start, end = (run.tags.get(f"dagster/asset_partition_range_{name}") for name in ("start", "end"))
+    return start, end
+
+
+def run_partitions(run: dg.DagsterRun) -> list[str]:
+    """The run's partitions, one by one: another run may make each of them well."""
+    first, last = _range(run)
+    if first and last:
+        for definition in (hourly, daily):
+            with suppress(ValueError, dg.DagsterInvariantViolationError):
+                return list(definition.get_partition_keys_in_range(dg.PartitionKeyRange(first, last)))
+    only = _partition(run)
+    return [only] if only else []
 
 
 def evaluations_of(instance: dg.DagsterInstance, run_id: str) -> list[Evaluated]:
@@ -160,7 +175,7 @@ def notify_run_failures(
     errors = [_error(e) for e in context.get_step_failure_events()]
     if not errors and context.failure_event.message:
         errors = [context.failure_event.message]
-    conditions = check_conditions(evaluations_of(context.instance, run.run_id), notifier.ui)
+    conditions = check_conditions(evaluations_of(context.instance, run.run_id), notifier.ui, run_partitions(run))
     conditions.append(run_condition(run, "error", errors, notifier.ui, clock.now))
     notifier.report(conditions)
     return None
@@ -184,7 +199,7 @@ def notify_run_successes(
     context: dg.RunStatusSensorContext, lake: LakeResource, clock: ClockResource
 ) -> dg.SkipReason | None:
     run, notifier = context.dagster_run, _notifier(lake, clock)
-    conditions = check_conditions(evaluations_of(context.instance, run.run_id), notifier.ui)
+    conditions = check_conditions(evaluations_of(context.instance, run.run_id), notifier.ui, run_partitions(run))
     notifier.report([*conditions, run_condition(run, "ok", (), notifier.ui, clock.now)])
     return None
 

@@ -93,18 +93,22 @@ class Notifier:
         routing = self.routing()
         if routing is None:
             return 0
-        told, scrub = 0, self._scrubber(routing)
-        for found_so in conditions:
-            condition = found_so.scrubbed(scrub)
+        scrub = self._scrubber(routing)
+        return sum(self._report(routing, condition.scrubbed(scrub)) for condition in conditions)
+
+    def _report(self, routing: Routing, condition: Condition) -> bool:
+        """Whether it is told. Where another process has said something of it meanwhile, look again."""
+        while True:
             now, subject = self.clock(), condition.subject
             before = self.outbox.standing(subject)
-            found = tell(Said.of(before), condition, now)
-            if found is None:
-                continue
-            matter, said = found
-            addressed, held = address(routing, matter, None, now)
-            told += self.outbox.put([(matter, addressed)], now, held=held, standing=(subject, before, said.to_json()))
-        return told
+            matter, said = tell(Said.of(before), condition, now)
+            after = said.to_json()
+            if matter is None and said == Said.of(before):
+                return False
+            addressed, held = address(routing, matter, None, now) if matter is not None else ([], [])
+            told = [(matter, addressed)] if matter is not None else []
+            if self.outbox.put(told, now, held=held, standing=(subject, before, after)):
+                return matter is not None
 
     def once(self, patience_s: float = 20.0) -> Report:
         """One pass under the lease: what can be sent within the patience is sent."""

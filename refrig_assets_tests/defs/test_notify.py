@@ -10,6 +10,7 @@ import pytest
 
 from refrig_assets.definitions import defs
 from refrig_assets.defs.notify import notify_pass, notify_run_failures, notify_run_successes
+from refrig_assets.defs.partitions import hourly
 from refrig_assets.defs.sensors import stream_reported
 from refrig_assets.lake import Lake
 from refrig_assets.pipeline.alert_log import append_changes
@@ -32,10 +33,14 @@ class Duty:
     def passes(self, span: timedelta) -> None:
         self.plant.now += span
 
-    def run(self, assets: list[Any], name: str = "hourly") -> dg.DagsterRun:
+    def run(
+        self, assets: list[Any], name: str = "hourly", partition: str | None = None, tags: dict[str, str] | None = None
+    ) -> dg.DagsterRun:
         """Run a job of these assets, and tell the run sensors of it."""
         made = dg.Definitions(assets=assets, jobs=[dg.define_asset_job(name)]).resolve_job_def(name)
-        result = made.execute_in_process(instance=self.plant.instance, raise_on_error=False)
+        result = made.execute_in_process(
+            instance=self.plant.instance, raise_on_error=False, partition_key=partition, tags=tags
+        )
         run, failed = result.dagster_run, not result.success
         kind = dg.DagsterEventType.RUN_FAILURE if failed else dg.DagsterEventType.RUN_SUCCESS
         (event,) = [e for e in result.all_events if e.event_type == kind]
@@ -76,10 +81,12 @@ def duty(tmp_path: Path, lake: Lake, instance: dg.DagsterInstance, monkeypatch: 
         yield Duty(Plant(tmp_path, instance, {}, NOW), hook)
 
 
-def checked(asset: str, found: Callable[[], Found], *, blocking: bool = False) -> Any:
+def checked(asset: str, found: Callable[[], Found], *, blocking: bool = False, partitions: Any = None) -> Any:
     """An asset whose check finds what it is told to."""
 
-    @dg.asset(name=asset, check_specs=[dg.AssetCheckSpec("key", asset=asset, blocking=blocking)])
+    @dg.asset(
+        name=asset, partitions_def=partitions, check_specs=[dg.AssetCheckSpec("key", asset=asset, blocking=blocking)]
+    )
     def made() -> dg.MaterializeResult:  # type: ignore[type-arg]
         passed, severity = found()
         result = dg.AssetCheckResult(
@@ -120,6 +127,46 @@ def test_what_keeps_failing_is_not_told_each_time_and_its_end_is(duty: Duty) -> 
         "Check key of device_features still fails",
         "Well again: Check key of device_features",
     ]
+
+
+NINE, TEN, ELEVEN = (f"2026-03-02-{hour:02}:00" for hour in (9, 10, 11))
+
+
+def test_each_partition_that_fails_is_told_and_well_is_said_when_all_are(duty: Duty) -> None:
+    for hour, passed in ((NINE, False), (TEN, False), (ELEVEN, True), (NINE, True), (TEN, True)):
+        duty.run([checked("device_features", lambda passed=passed: (passed, ERROR), partitions=hourly)], partition=hour)
+        duty.passes(timedelta(minutes=20))
+    assert duty.titles == [
+        "Check key of device_features fails",
+        "Check key of device_features fails for 1 more partition",
+        "Well again: Check key of device_features",
+    ]
+    first, second, _ = (c.body["message"] for c in duty.hook.calls)
+    assert f"Partitions: {NINE}\n" in first
+    assert f"Partitions: {TEN}\nNot well since before: {NINE}\n" in second
+
+
+def test_failed_runs_are_told_with_their_partitions_and_well_when_all_went_through(duty: Duty) -> None:
+    broken = True
+
+    @dg.asset(name="clean_sensor_readings", partitions_def=hourly, backfill_policy=dg.BackfillPolicy.single_run())
+    def clean() -> None:
+        if broken:
+            raise RuntimeError("disk full")
+
+    duty.run([clean], partition=NINE)
+    over = {"dagster/asset_partition_range_start": TEN, "dagster/asset_partition_range_end": ELEVEN}
+    duty.run([clean], tags=over)
+    broken = False
+    for hour in (NINE, TEN, ELEVEN):
+        assert "Well again: Job hourly" not in duty.titles
+        duty.run([clean], partition=hour)
+    assert duty.titles == [
+        "Job hourly fails",
+        "Job hourly fails for 2 more partitions",
+        "Well again: Job hourly",
+    ]
+    assert f"Partitions: {TEN}, {ELEVEN}\n" in duty.hook.calls[1].body["message"]
 
 
 def test_a_check_that_blocks_is_told_and_so_is_what_it_stopped(duty: Duty) -> None:
