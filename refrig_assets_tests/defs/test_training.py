@@ -72,6 +72,7 @@ def test_train_all_makes_data_models_baselines_and_suggestions(works: Works) -> 
         assert works.models.aliases(model_id)["staging"] == "1"
         shown = works.shown(trained_asset_of(model_id))
         assert shown["model_card"].startswith(f"# {model_id}")
+        assert shown["next"] == f"refrig models promote {model_id} 1 --to released"  # nothing to compare the first with
         assert "](data:image/png;base64," in shown["model_card"]
     data = works.shown(TRAINING_DATA.name)
     assert data["dagster/row_count"] == works.lake.table(TRAINING_DATA).read().height
