@@ -11,7 +11,7 @@ import polars as pl
 from refrig_assets.contracts import DEVICE_ALERTS, DEVICE_REGISTRY, NOTIFICATIONS
 from refrig_assets.lake import Lake, MarkTakenError, Table
 from refrig_assets.notify.journal import moment
-from refrig_assets.notify.matters import CLOSED
+from refrig_assets.notify.matters import of_a_life
 from refrig_assets.notify.outbox import Outbox
 
 _AT_ONCE = 5000
@@ -95,7 +95,7 @@ def restore(lake: Lake, outbox: Outbox) -> int:
         for alert in ids:
             told.add((alert, f"severity:{severity}"))
             if len(ids) == 1:
-                told |= {(alert, e) for e in str(detail).split(", ") if e == CLOSED or e.startswith("level:")}
+                told |= {(alert, e) for e in str(detail).split(", ") if of_a_life(e)}
     return outbox.remember(sorted(told))
 
 

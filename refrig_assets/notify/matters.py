@@ -15,7 +15,7 @@ import polars as pl
 
 from refrig_assets.alerting.fold import fold
 from refrig_assets.alerting.standing import is_closed, is_standing, severity_rank
-from refrig_assets.contracts.alerts import LEVELS, SEVERITIES, SLA_BY_SEVERITY
+from refrig_assets.contracts.alerts import LEVELS, OPERATOR, SEVERITIES, SLA_BY_SEVERITY
 from refrig_assets.notify.routing import About
 
 HORIZON = timedelta(hours=6)
@@ -24,6 +24,7 @@ RANK: Mapping[str, int] = {severity: rank for rank, severity in enumerate(SEVERI
 _BOARD_LATE = timedelta(hours=1)
 CLOSED = "closed"
 _SEVERITY, _LEVEL, _HELD = "severity:", "level:", "history:"
+_LIFE = "#"
 _NAMESPACE = uuid.UUID("0c6c0b1e-7f3d-5d0e-8b8e-3f0d8f6b9a11")
 _FACTS = (
     "alert_id", "device_id", "site_id", "severity", "title", "description", "source", "first_detected_at",
@@ -47,6 +48,8 @@ class Told:
     closed: bool = False
     only_held: bool = False
     """each of its severities was held back as history: nobody has heard of it"""
+    life: int = 0
+    """how often it had been opened again when levels and its end were told; those of before count no more"""
     owed: bool = False
     """some channel was not reached before it was withdrawn"""
 
@@ -91,7 +94,10 @@ def plan(rows: pl.DataFrame, told: Mapping[str, Told], registry: pl.DataFrame, n
     reasons = {a: _why(closed) for a, closed in withdrawn.select("alert_id", closed=is_closed()).iter_rows()}
     stands = alerts.filter((pl.col("told_rank") >= 0) & is_standing())["alert_id"].to_list()
     raised = is_standing() & (severity_rank() > pl.col("told_rank"))
-    higher = is_standing() & (pl.col("escalation_level") != LEVELS[0]) & ~pl.col("level_told")
+    gone_up = (pl.col("escalation_level") != LEVELS[0]) & (pl.col("escalated_at") >= pl.col("reopened_at")).fill_null(
+        value=True
+    )
+    higher = is_standing() & gone_up & ~pl.col("level_told")
     closing = is_closed() & ~pl.col("suppressed") & (pl.col("told_rank") >= 0) & ~pl.col("closing_told")
     owed = is_standing() & pl.col("owed") & ~raised & ~higher
     due = alerts.with_columns(raised=raised, higher=higher, closing=closing, owed=owed).filter(
@@ -114,6 +120,25 @@ def plan(rows: pl.DataFrame, told: Mapping[str, Told], registry: pl.DataFrame, n
 
 def _alerts(rows: pl.DataFrame, told: Mapping[str, Told]) -> pl.DataFrame:
     """The alerts as they are now, since when they are so, and what was told of them."""
+    level_told = pl.col("told_levels").fill_null("").str.contains(pl.col("escalation_level"), literal=True)
+    # Opened again it has a new deadline: of levels and its end nobody has been told in this life of it.
+    same_life = pl.col("told_life").fill_null(0) >= pl.col("life")
+    return (
+        fold(rows)
+        .join(_lives(rows), on="alert_id", how="left")
+        .join(_known(told), on="alert_id", how="left")
+        .with_columns(
+            pl.col("told_rank").fill_null(-1),
+            pl.col("only_held", "owed").fill_null(value=False),
+            closing_told=pl.col("closing_told").fill_null(value=False) & same_life,
+            level_told=level_told & same_life,
+        )
+        .sort("alert_created_at", "alert_id")
+    )
+
+
+def _lives(rows: pl.DataFrame) -> pl.DataFrame:
+    """Of each alert since when somebody has reason to be told of it, how often it was opened again, and by whom."""
     seen = pl.coalesce("last_seen_at", "first_detected_at")
     # When somebody had reason to be told of the severity: what is written late of long ago is history.
     spoken = (
@@ -124,29 +149,26 @@ def _alerts(rows: pl.DataFrame, told: Mapping[str, Told]) -> pl.DataFrame:
         .when(pl.col("change").is_in(["unmuted", "reopened"]))
         .then("changed_at")
     )
-    in_order = rows.sort("changed_at", "change_id")
-    since = in_order.group_by("alert_id").agg(
-        spoken.max().alias("since"), pl.col("actor").filter(pl.col("status").is_not_null()).last().alias("actor")
+    reopened = (pl.col("change") == "reopened") & pl.col("actor").str.starts_with(OPERATOR)  # nobody else may
+    return (
+        rows.sort("changed_at", "change_id")
+        .group_by("alert_id")
+        .agg(
+            spoken.max().alias("since"),
+            pl.col("change_id").filter(reopened).n_unique().alias("life"),
+            pl.col("changed_at").filter(reopened).max().alias("reopened_at"),
+            pl.col("actor").filter(pl.col("status").is_not_null()).last().alias("actor"),
+        )
     )
-    known = [(a, t.rank, t.only_held, "|".join(sorted(t.levels)), t.closed, t.owed) for a, t in told.items()]
+
+
+def _known(told: Mapping[str, Told]) -> pl.DataFrame:
     schema = {
         "alert_id": pl.String, "told_rank": pl.Int32, "only_held": pl.Boolean, "told_levels": pl.String,
-        "closing_told": pl.Boolean, "owed": pl.Boolean,
+        "closing_told": pl.Boolean, "told_life": pl.UInt32, "owed": pl.Boolean,
     }  # fmt: skip
-    return (
-        fold(rows)
-        .join(since, on="alert_id", how="left")
-        .join(pl.DataFrame(known, schema=schema, orient="row"), on="alert_id", how="left")
-        .with_columns(
-            pl.col("told_rank").fill_null(-1),
-            pl.col("closing_told", "only_held", "owed").fill_null(value=False),
-            pl.col("told_levels")
-            .fill_null("")
-            .str.contains(pl.col("escalation_level"), literal=True)
-            .alias("level_told"),
-        )
-        .sort("alert_created_at", "alert_id")
-    )
+    known = [(a, t.rank, t.only_held, "|".join(sorted(t.levels)), t.closed, t.life, t.owed) for a, t in told.items()]
+    return pl.DataFrame(known, schema=schema, orient="row")
 
 
 def _why(closed: bool) -> str:
@@ -166,13 +188,13 @@ def _matter(row: Mapping[str, Any]) -> Matter:
     moments: list[datetime | None] = []
     events: list[str] = []
     if row["closing"]:
-        events.append(CLOSED)
+        events.append(in_life(CLOSED, row["life"]))
         moments.append(row["resolved_at"])
     if row["raised"] or row["owed"]:
         events.append(f"{_SEVERITY}{row['severity']}")
         moments.append(row["since"])
     if row["higher"]:
-        events.append(f"{_LEVEL}{level}")
+        events.append(in_life(f"{_LEVEL}{level}", row["life"]))
         moments.append(_level_since(row))
     facts = {name: row[name] for name in (*_FACTS, "model", *_SITE_FACTS)}
     return Matter(
@@ -211,13 +233,26 @@ def told_of(rows: Iterable[tuple[str, str]], owed: AbstractSet[str] = frozenset(
     return {alert: _told(events, alert in owed) for alert, events in found.items()}
 
 
+def in_life(event: str, life: int) -> str:
+    """A level, or the end, of an alert that was opened again is another one than that of before."""
+    return f"{event}{_LIFE}{life}" if life else event
+
+
+def of_a_life(event: str) -> bool:
+    return event.startswith((_LEVEL, CLOSED))
+
+
 def _told(events: Sequence[str], owed: bool) -> Told:
     severities = _named(events, _SEVERITY)
+    lives = [(int(life or 0), event) for event, _, life in (e.partition(_LIFE) for e in events if of_a_life(e))]
+    last = max((life for life, _ in lives), default=0)
+    latest = [event for life, event in lives if life == last]
     return Told(
         max((RANK[severity] for severity in severities), default=-1),
-        frozenset(_named(events, _LEVEL)),
-        CLOSED in events,
+        frozenset(_named(latest, _LEVEL)),
+        CLOSED in latest,
         bool(severities) and set(severities) <= set(_named(events, _HELD)),
+        last,
         owed,
     )
 

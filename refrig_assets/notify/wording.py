@@ -9,7 +9,7 @@ from typing import Any
 
 from refrig_assets.alerting.wording import clock, hours_text, listed
 from refrig_assets.notify.forming import Draft
-from refrig_assets.notify.matters import CLOSED, Matter
+from refrig_assets.notify.matters import Matter
 
 LISTED_AT_MOST = 50
 _TITLE = 160
@@ -47,7 +47,7 @@ def one_line(text: str) -> str:
 
 def _title(matter: Matter) -> str:
     facts = matter.facts
-    if CLOSED in matter.events:
+    if matter.about.closing:
         return f"{_ENDED.get(facts['status'], 'Resolved')}: {facts['title']}"
     if any(e.startswith("level:") for e in matter.events):
         return f"{matter.about.severity}, now with {matter.about.level}: {facts['title']}"
@@ -73,7 +73,7 @@ def _lines(matter: Matter, ui: str | None) -> list[Line]:
         lines.append(("Evidence", list(facts["evidence"])))
     left = hours_text(*(facts[name] for name in ("hours_left", "hours_left_low", "hours_left_high")))
     lines += [("Time left", left)] if left else []
-    if CLOSED in matter.events:
+    if matter.about.closing:
         return [*lines, *_closing(facts), *_link(ui, "/assets/alert_board")]
     lines += [("First check", facts["first_check"])] if facts["first_check"] else []
     lines.append(("Take it by", f"{clock(_moment(facts['sla_deadline']))}, {facts['escalation_level']} has it"))
@@ -118,7 +118,7 @@ def _list(matters: Sequence[Matter], ui: str | None) -> list[Line]:
 
 
 def _to_take(matters: Iterable[Matter]) -> list[Matter]:
-    return [m for m in matters if m.about.kind == "device_alert" and CLOSED not in m.events]
+    return [m for m in matters if m.about.kind == "device_alert" and not m.about.closing]
 
 
 def _entry(matter: Matter) -> str:

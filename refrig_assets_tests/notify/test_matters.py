@@ -31,8 +31,8 @@ def events(rows: pl.DataFrame | Sequence[pl.DataFrame], told: Told | None = None
     return [e for m in plans(rows, told, now) for e in m.events]
 
 
-def change(kind: str, minute: float, **fields: object) -> pl.DataFrame:
-    return log_rows([{"alert_id": A, "changed_at": at(minute), **fields}], kind, "batch", f"{minute}")
+def change(kind: str, minute: float, actor: str = "batch", **fields: object) -> pl.DataFrame:
+    return log_rows([{"alert_id": A, "changed_at": at(minute), **fields}], kind, actor, f"{minute}")
 
 
 NEW = created_alerts(alert())
@@ -87,6 +87,39 @@ def test_a_breach_is_told_to_the_next_level_once_a_level() -> None:
     # Who was not told at all is told of both in one.
     assert [m.events for m in plans([NEW, late], None, at(32))] == [("severity:CRITICAL", "level:L2")]
     assert events([NEW, late, DONE], CRITICAL_TOLD, at(32)) == ["closed"]
+
+
+REOPENED = change(
+    "reopened", 40, "operator:ann", status="OPEN", escalation_level="L1", sla_breached=False, sla_deadline=at(70)
+)
+
+
+def test_opened_again_it_has_levels_and_an_end_of_its_own() -> None:
+    log, told = [NEW, escalations(fold(NEW), at(31))], [(A, "severity:CRITICAL")]
+
+    def tells(now: datetime) -> list[tuple[str, ...]]:
+        found = plan(pl.concat(log), told_of(told), REGISTRY, now).new
+        told.extend((A, e) for one in found for e in one.events)
+        return [one.events for one in found]
+
+    assert tells(at(32)) == [("level:L2",)]
+    log.append(operator_action(A, "resolved", "ann", at(35)))
+    assert tells(at(36)) == [("closed",)]
+    log.append(REOPENED)
+    assert tells(at(41)) == []
+    log.append(escalations(fold(pl.concat(log)), at(71)))
+    assert tells(at(72)) == [("level:L2#1",)]
+    assert tells(at(73)) == []
+    log.append(operator_action(A, "resolved", "ann", at(75)))
+    assert tells(at(76)) == [("closed#1",)]
+    assert tells(at(77)) == []
+
+
+def test_a_level_that_a_reopening_left_is_no_news() -> None:
+    late = escalations(fold(NEW), at(31))
+    left = change("reopened", 40, "operator:ann", status="OPEN", sla_breached=False, sla_deadline=at(70))
+    log = [NEW, late, operator_action(A, "resolved", "ann", at(35)), left]
+    assert events(log, Told(3, frozenset({"L2"}), closed=True), at(41)) == []
 
 
 def test_where_and_whom_come_from_the_registry() -> None:
@@ -163,12 +196,14 @@ def test_closed_or_suppressed_before_it_went_out_it_is_withdrawn() -> None:
 
 
 _SEVERITIES = st.sampled_from(["LOW", "MEDIUM", "HIGH", "CRITICAL"])
+_BY = {"reopened": "operator:ann"}
 _CHANGE = st.one_of(
     st.tuples(st.just("escalated"), st.fixed_dictionaries({"severity": _SEVERITIES})),
     st.tuples(st.just("eased"), st.fixed_dictionaries({"severity": _SEVERITIES})),
     st.tuples(st.just("suppressed"), st.just({"suppressed": True, "suppressed_by": "other"})),
     st.tuples(st.just("unmuted"), st.just({"suppressed": False})),
     st.tuples(st.just("resolved"), st.just({"status": "RESOLVED"})),
+    st.tuples(st.just("reopened"), st.just({"status": "OPEN", "escalation_level": "L1"})),
     st.tuples(st.just("sustained"), st.just({"status": "OPEN"})),
     st.tuples(st.just("escalated"), st.fixed_dictionaries({"escalation_level": st.sampled_from(["L2", "L3"])})),
 )
@@ -181,7 +216,7 @@ def test_suppressed_alerts_are_never_told_and_nothing_is_told_twice(
 ) -> None:
     """Whatever happens to it, and after however many of its changes the notifier looks, also twice at the same."""
     log = [created_alerts(alert(severity=severity, suppressed=born_suppressed))]
-    log += [change(kind, n, **fields) for n, (kind, fields) in enumerate(changes, 1)]
+    log += [change(kind, n, _BY.get(kind, "batch"), **fields) for n, (kind, fields) in enumerate(changes, 1)]
     told: list[tuple[str, str]] = []
     ranks: list[int] = []
     for upto in [*sorted(cuts), *[len(log)] * 2]:
@@ -189,7 +224,7 @@ def test_suppressed_alerts_are_never_told_and_nothing_is_told_twice(
         (now_is,) = fold(rows).to_dicts()
         for one in plan(rows, told_of(told), REGISTRY, at(60)).new:
             assert not now_is["suppressed"]
-            if "closed" in one.events:
+            if one.about.closing:
                 assert now_is["status"] == "RESOLVED"
             else:
                 assert now_is["status"] != "RESOLVED"

@@ -77,6 +77,28 @@ def test_a_worse_alert_is_told_again_and_its_end_where_asked_for(plant: Plant, m
     assert [c.body["title"].partition(":")[0] for c in hook.calls] == ["HIGH", "CRITICAL"]
 
 
+def test_opened_again_and_not_taken_it_is_told_to_the_next_level_again(plant: Plant, hook: Hook) -> None:
+    plant.route({"hook": hook.url()}, "resolved = true")
+    one = alert()["alert_id"]
+    again = {"alert_id": one, "changed_at": at(40), "status": "OPEN", "escalation_level": "L1", "sla_breached": False}
+    append_changes(plant.lake, created_alerts(alert()))
+    plant.notifier(at(1)).once()
+    append_changes(plant.lake, escalations(current_board(plant.lake), at(31)))
+    plant.notifier(at(32)).once()
+    append_changes(plant.lake, operator_action(one, "resolved", "ann", at(35)))
+    plant.notifier(at(36)).once()
+    append_changes(plant.lake, log_rows([again | {"sla_deadline": at(70)}], "reopened", "operator:ann"))
+    plant.notifier(at(41)).once()
+    append_changes(plant.lake, escalations(current_board(plant.lake), at(71)))
+    plant.notifier(at(72)).once()
+    shutil.rmtree(notify_home(plant.lake))
+    plant.notifier(at(73)).once()
+    append_changes(plant.lake, operator_action(one, "resolved", "ann", at(74)))
+    plant.notifier(at(75)).once()
+    ends = [c.body["title"].partition(":")[0] for c in hook.calls]
+    assert ends == ["CRITICAL", "CRITICAL, now with L2", "Resolved", "CRITICAL, now with L2"]
+
+
 def test_suppressed_alerts_reach_nobody_until_they_are_unmuted(plant: Plant, hook: Hook) -> None:
     plant.route({"hook": hook.url()})
     one = alert()["alert_id"]
