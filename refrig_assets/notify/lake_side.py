@@ -11,7 +11,7 @@ import polars as pl
 from refrig_assets.contracts import DEVICE_ALERTS, DEVICE_REGISTRY, NOTIFICATIONS
 from refrig_assets.lake import Lake, MarkTakenError, Table
 from refrig_assets.notify.journal import moment
-from refrig_assets.notify.matters import of_a_life
+from refrig_assets.notify.matters import RANK, held_events, of_a_life
 from refrig_assets.notify.outbox import Outbox
 
 _AT_ONCE = 5000
@@ -83,28 +83,63 @@ def _frame(contents: Sequence[dict[str, Any]]) -> pl.DataFrame:
 
 def restore(lake: Lake, outbox: Outbox) -> int:
     """Fill a journal that has never been used with what the lake says was told: a lost journal repeats nothing."""
+    attempts = lake.table(NOTIFICATIONS).read().filter(pl.col("kind").is_in(["device_alert", "digest"]))
+    begun = attempts.group_by("notice_id", "channel").agg(pl.col("at").min().alias("begun"))
+    held = pl.col("result") == "held"
+    for_good = pl.any_horizontal(pl.col("detail").str.starts_with(reason) for reason in HELD_FOR_GOOD)
     rows = (
-        lake.table(NOTIFICATIONS)
-        .read()
-        .filter(pl.col("kind").is_in(["device_alert", "digest"]) & pl.col("result").is_in(_FOR_GOOD))
+        attempts.filter(pl.col("result").is_in(_FOR_GOOD) & (~held | for_good.fill_null(value=False)))
+        .join(begun, on=["notice_id", "channel"])
+        .select("alert_ids", "severity", "result", "detail", "begun")
     )
     told: set[tuple[str, str]] = set()
-    for ids, severity, result, detail in rows.select("alert_ids", "severity", "result", "detail").iter_rows():
-        if result == "held" and not str(detail).startswith(HELD_FOR_GOOD):
-            continue
-        for alert in ids:
-            told.add((alert, f"severity:{severity}"))
-            if len(ids) == 1:
-                told |= {(alert, e) for e in str(detail).split(", ") if of_a_life(e)}
+    for ids, severity, result, detail, _ in rows.filter(pl.col("alert_ids").list.len() == 1).iter_rows():
+        told |= {(ids[0], e) for e in _events(severity, result, str(detail))}
+        told |= {(ids[0], e) for e in str(detail).split(", ") if of_a_life(e)}
+    for alert, severity, result, detail in _one_by_one(lake, rows.filter(pl.col("alert_ids").list.len() > 1)):
+        told |= {(alert, e) for e in _events(severity, result, detail)}
     return outbox.remember(sorted(told))
 
 
-HELD_FOR_GOOD = ("history", "no route", "no contact")
+def _events(severity: str, result: str, detail: str) -> list[str]:
+    old = result == "held" and detail.startswith(_HISTORY)
+    return [f"severity:{severity}", *held_events(severity)] if old else [f"severity:{severity}"]
+
+
+def _one_by_one(lake: Lake, many: pl.DataFrame) -> list[tuple[str, str, str, str]]:
+    """Of messages that told of many alerts each with its severity then: the message's is that of the worst of them.
+
+    What the log says by the moment the message was first tried; where it says nothing by then, the clocks disagree, and
+    the alert's first word counts: to tell again of what became worse is better than to leave it out.
+    """
+    each = many.explode("alert_ids").rename({"alert_ids": "alert_id", "severity": "worst"}).with_row_index("n")
+    if each.is_empty():
+        return []
+    log = _of_alerts(lake.table(DEVICE_ALERTS), each.select("alert_id").unique())
+    said = log.filter(pl.col("severity").is_not_null()).select(
+        "alert_id", "severity", "changed_at", "change", "change_id"
+    )
+    in_order = each.join(said, on="alert_id").sort("n", pl.col("change") != "created", "changed_at", "change_id")
+    by_then = pl.col("severity").filter(pl.col("changed_at") <= pl.col("begun")).last()
+    found = in_order.group_by("n", maintain_order=True).agg(
+        pl.col("alert_id", "worst", "result", "detail").first(),
+        pl.coalesce(by_then, pl.col("severity").first()).alias("severity"),
+    )
+    return [
+        (alert, min(severity, worst, key=RANK.__getitem__), result, str(detail))
+        for alert, severity, worst, result, detail in found.select(
+            "alert_id", "severity", "worst", "result", "detail"
+        ).iter_rows()
+    ]
+
+
+_HISTORY = "history"
+HELD_FOR_GOOD = (_HISTORY, "no route", "no contact")
 """how the reasons begin for which something is told to nobody, now and later"""
 
 
 def history_reason(now: datetime, oldest: datetime) -> str:
-    return f"history: it goes back to {oldest:%Y-%m-%d %H:%M} UTC, and nobody is woken for what is that old"
+    return f"{_HISTORY}: it goes back to {oldest:%Y-%m-%d %H:%M} UTC, and nobody is woken for what is that old"
 
 
 def recent_notifications(lake: Lake, limit: int, only_unsent: bool = False) -> pl.DataFrame:

@@ -71,6 +71,11 @@ class Matter:
     def rank(self) -> int:
         return RANK[self.about.severity]
 
+    @property
+    def severities(self) -> list[str]:
+        """the severities that it tells of"""
+        return _named(self.events, _SEVERITY)
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -220,9 +225,9 @@ def _level_since(row: Mapping[str, Any]) -> datetime | None:
     return since
 
 
-def held_events(matter: Matter) -> list[str]:
-    """What is known of a matter beside its events where it was held back as history."""
-    return [f"{_HELD}{severity}" for severity in _named(matter.events, _SEVERITY)]
+def held_events(*severities: str) -> list[str]:
+    """What is known of an alert beside its events where these severities were held back as history."""
+    return [f"{_HELD}{severity}" for severity in severities]
 
 
 def told_of(rows: Iterable[tuple[str, str]], owed: AbstractSet[str] = frozenset()) -> dict[str, Told]:

@@ -130,7 +130,7 @@ class Outbox:
                 entries.tell(rows, matter)
                 entries.put(rows, matter, deliveries, now)
             for matter in known:
-                entries.tell(rows, matter, held_events(matter))
+                entries.tell(rows, matter, held_events(*matter.severities))
             for row in held:
                 entries.log(rows, row)
             if files is not None:

@@ -5,6 +5,7 @@ import shutil
 import threading
 from datetime import timedelta
 
+import polars as pl
 import pytest
 
 from refrig_assets.alerting.changes import log_rows, operator_action, suppressed
@@ -315,6 +316,25 @@ def test_a_lost_journal_repeats_nothing_and_loses_nothing(plant: Plant, hook: Ho
     plant.notifier(at(3)).once()
     assert [c.body["title"][10:15] for c in hook.calls] == ["dev-1", "dev-3"]
     assert plant.told().filter(result="held").height == 1
+
+
+def test_a_lost_journal_knows_of_each_alert_of_a_storm_how_bad_it_was_said_to_be(plant: Plant, hook: Hook) -> None:
+    plant.route({"hook": hook.url()})
+    storm = [alert(f"dev-{n}", severity="CRITICAL" if n == 0 else "HIGH") for n in range(8)]
+    long_past = HOUR - timedelta(days=2)
+    old = [alert(f"dev-{n}", long_past, severity="CRITICAL" if n == 20 else "HIGH") for n in range(20, 23)]
+    append_changes(plant.lake, created_alerts(*storm, *old))
+    plant.notifier(at(1)).once()
+    worse = {"changed_at": at(2), "last_seen_at": at(2), "severity": "CRITICAL"}
+    shutil.rmtree(notify_home(plant.lake))
+    rows = [worse | {"alert_id": one["alert_id"]} for one in (storm[3], old[1])]
+    append_changes(plant.lake, log_rows(rows, "escalated", "batch"))
+    append_changes(plant.lake, escalations(current_board(plant.lake).filter(pl.col("device_id") == "dev-22"), at(3)))
+    plant.notifier(at(4)).once()
+    plant.notifier(at(5)).once()
+    first, *rest = [c.body["title"] for c in hook.calls]
+    assert first.startswith("8 within a minute")
+    assert sorted(rest) == [f"CRITICAL: dev-{n}: compressor draws 55 A" for n in (21, 3)]
 
 
 def test_a_condition_is_told_from_anywhere_while_another_sends(plant: Plant, hook: Hook) -> None:
