@@ -34,7 +34,12 @@ _ACTIONS: Mapping[str, Mapping[str, Any]] = {
     "started": {"status": "IN_PROGRESS"},
     "resolved": {"status": "RESOLVED", "alert_type": "ANOMALY_RESOLVED"},
     "false_positive": {"status": "FALSE_POSITIVE"},
-    "reopened": {"status": "OPEN", "alert_type": "ANOMALY_DETECTED", "sla_breached": False},
+    "reopened": {
+        "status": "OPEN",
+        "alert_type": "ANOMALY_DETECTED",
+        "sla_breached": False,
+        "escalation_level": "L1",
+    },
     "escalated": {"alert_type": "ANOMALY_ESCALATED"},
     "muted": {"suppressed": True},
     "unmuted": {"suppressed": False},

@@ -11,8 +11,7 @@ from refrig_assets.alerting.grouping import LONGEST, grouped
 from refrig_assets.alerting.known import known_alerts
 from refrig_assets.alerting.lifecycle import Judgement
 from refrig_assets.alerting.settling import QUIET_FOR, by_device, merge, reconcile, retire, settle, withdraw
-from refrig_assets.alerting.sustained import rank
-from refrig_assets.contracts.alerts import CLOSED_STATUSES, OPERATOR
+from refrig_assets.contracts.alerts import CLOSED_STATUSES
 
 _GROUPED_BY = (
     "alert_id",
@@ -33,6 +32,9 @@ class Span:
     start: datetime
     end: datetime
     now: datetime
+    """for hours long past as of their end"""
+    clock: datetime | None = None
+    """what the clock shows meanwhile, where that is another time"""
     by_models: bool = True
     """else by the rules on features, which say nothing of what is over: they open alerts, and end none"""
 
@@ -44,7 +46,7 @@ class Fleet:
     active: Collection[str]
     site_sizes: Mapping[str, int]
     muted: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
-    """devices under a mute at the end of the span: its identity and reason"""
+    """devices under a mute when the span is judged: its identity and reason"""
 
 
 def judge(windows: pl.DataFrame, hits: pl.DataFrame, log: pl.DataFrame, fleet: Fleet, span: Span) -> pl.DataFrame:
@@ -54,14 +56,17 @@ def judge(windows: pl.DataFrame, hits: pl.DataFrame, log: pl.DataFrame, fleet: F
     `hits` are the hour's that make or keep an alert, with registry facts, mute and diagnosis.
     """
     board = fold(log)
-    alerts = known_alerts(board, _closed_by_people(log), span.start - QUIET_FOR, _highest(log))
-    judgement = Judgement(alerts, span.now)
+    alerts = known_alerts(board, log, span.start - QUIET_FOR, span.clock or span.now)
+    written = dict(board.select("alert_id", "suppressed_by").iter_rows())
+    judgement = Judgement(alerts, span.now, span.clock, written)
     in_order = hits.sort("device_id", "window_end")
     judgement.take(in_order.iter_rows(named=True))
     last = in_order.unique("device_id", keep="last", maintain_order=True)
     judgement.diagnose(last.iter_rows(named=True))
+    judgement.lay_to_rest()
     for alert in judgement.alerts:
-        if alert.standing and not alert.new and alert.device_id in fleet.muted:
+        # What was seen later is no business of an hour that is judged again.
+        if alert.standing and alert.last <= span.end and alert.device_id in fleet.muted:
             judgement.mute(alert, *fleet.muted[alert.device_id])
     if span.by_models:
         lately = by_device(windows)
@@ -72,19 +77,6 @@ def judge(windows: pl.DataFrame, hits: pl.DataFrame, log: pl.DataFrame, fleet: F
     merge(judgement)
     _group(judgement, board, fleet.site_sizes)
     return judgement.log()
-
-
-def _closed_by_people(log: pl.DataFrame) -> set[str]:
-    """Alerts whose last word by a person was to close them."""
-    said = log.filter(pl.col("actor").str.starts_with(OPERATOR) & pl.col("status").is_not_null())
-    last = said.sort("changed_at", "change_id").group_by("alert_id").agg(pl.col("status").last())
-    return set(last.filter(pl.col("status").is_in(list(CLOSED_STATUSES)))["alert_id"])
-
-
-def _highest(log: pl.DataFrame) -> dict[str, int]:
-    """The highest rank that each alert ever had."""
-    ranked = log.filter(pl.col("severity").is_not_null()).group_by("alert_id").agg(rank().max().alias("rank"))
-    return dict(ranked.iter_rows())
 
 
 def _members(board: pl.DataFrame) -> dict[str, list[str]]:

@@ -1,6 +1,6 @@
 """An alert as the batch knows it while it judges windows: what stands on a device, what was closed. No I/O."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 
 from refrig_assets.alerting.signs import UNKNOWN, first_sensor, mode_or_rules
-from refrig_assets.alerting.sustained import RANK
-from refrig_assets.contracts.alerts import CLOSED_STATUSES
+from refrig_assets.alerting.sustained import RANK, rank
+from refrig_assets.contracts.alerts import CLOSED_STATUSES, OPERATOR
 
 # What somebody called false is not raised again for a day, unless it becomes worse.
 BELIEVED_FALSE = timedelta(hours=24)
@@ -48,6 +48,12 @@ class Known:
     resolved_at: datetime | None = None
     by_operator: bool = False
     """a person closed it"""
+    reopened_at: datetime | None = None
+    """when a person last opened it again"""
+    changed_at: datetime | None = None
+    """its last change; a clock may have been ahead then"""
+    over: bool = False
+    """found in windows of long ago, and not seen in the hours after them"""
     new: bool = False
     """created by this judgement"""
     seen: bool = False
@@ -100,12 +106,11 @@ class Known:
         return moment <= self.resolved_at + SETTLING
 
 
-def known_alerts(
-    board: pl.DataFrame, closed_by_operator: Collection[str], since: datetime, highest: Mapping[str, int]
-) -> list[Known]:
+def known_alerts(board: pl.DataFrame, log: pl.DataFrame, since: datetime, clock: datetime) -> list[Known]:
     """The alerts that matter to windows after `since`, in the order of their first detection.
 
-    Repetitions are left out: they were written for audit. Alerts under a mute stay, for the mute will end.
+    Repetitions are left out: they were written for audit. Alerts under a mute stay, for the mute will end. What was
+    closed at a moment that is still to come, by a clock that was ahead, was closed at the change before.
     """
     muted = pl.col("suppressed_by").str.starts_with(MUTE).fill_null(value=False)
     ended = pl.max_horizontal("resolved_at", "last_seen_at", "first_detected_at") < since - BELIEVED_FALSE
@@ -115,14 +120,28 @@ def known_alerts(
         _sensor=first_sensor(),
         _muted=muted,
         _last=pl.max_horizontal("first_detected_at", "last_seen_at"),
-    ).sort("first_detected_at", "alert_id")
-    return [
-        _known(row, row["alert_id"] in closed_by_operator, highest.get(row["alert_id"], 0))
-        for row in told.iter_rows(named=True)
-    ]
+    )
+    past = told.join(_past(log, clock), on="alert_id", how="left").with_columns(
+        resolved_at=pl.when(pl.col("resolved_at") > clock).then("_told_at").otherwise("resolved_at")
+    )
+    return [_known(row) for row in past.sort("first_detected_at", "alert_id").iter_rows(named=True)]
 
 
-def _known(row: dict[str, Any], by_operator: bool, highest: int) -> Known:
+def _past(log: pl.DataFrame, clock: datetime) -> pl.DataFrame:
+    """What only the log tells of alerts: who closed them, how bad they ever were, when they changed."""
+    by_person = pl.col("actor").str.starts_with(OPERATOR) & pl.col("status").is_not_null()
+    in_order = log.sort("changed_at", "change_id").group_by("alert_id", maintain_order=True)
+    last = pl.col("status").filter(by_person).last()
+    return in_order.agg(
+        last.is_in(list(CLOSED_STATUSES)).fill_null(value=False).alias("_by_person"),
+        rank().max().alias("_highest"),
+        pl.col("changed_at").max().alias("_changed_at"),
+        pl.col("changed_at").filter(pl.col("changed_at") <= clock).max().alias("_told_at"),
+        pl.col("changed_at").filter(pl.col("change") == "reopened").max().alias("_reopened_at"),
+    )
+
+
+def _known(row: dict[str, Any]) -> Known:
     return Known(
         alert_id=row["alert_id"],
         device_id=row["device_id"],
@@ -141,10 +160,12 @@ def _known(row: dict[str, Any], by_operator: bool, highest: int) -> Known:
         breached=row["sla_breached"],
         ordered=row["work_order_at"] is not None,
         created_at=row["alert_created_at"],
-        highest=max(highest, RANK[row["severity"]]),
+        highest=max(row["_highest"], RANK[row["severity"]]),
         incident_id=row["incident_id"],
         resolved_at=row["resolved_at"],
-        by_operator=by_operator,
+        by_operator=row["_by_person"],
+        reopened_at=row["_reopened_at"],
+        changed_at=row["_changed_at"],
     )
 
 

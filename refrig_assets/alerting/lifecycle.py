@@ -6,6 +6,7 @@ What follows when nothing is seen any more, and when the stream has spoken, is `
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -23,6 +24,8 @@ Hit = Mapping[str, Any]
 
 # A probe that fails is no emergency, if it is one: it is listed and mailed, and wakes nobody.
 SURE_OF_IT = 0.6
+# What shows the same so much later, with quiet between, is another episode.
+APART = timedelta(hours=4)
 # Changes of one judgement to one alert must be in order in the log.
 _STEP = timedelta(microseconds=1)
 DIAGNOSIS = (
@@ -39,15 +42,19 @@ DIAGNOSIS = (
 class Judgement:
     """The alerts of the devices concerned, and the changes to them so far."""
 
-    def __init__(self, alerts: Iterable[Known], now: datetime) -> None:
+    def __init__(
+        self, alerts: Iterable[Known], now: datetime, clock: datetime | None = None,
+        written: Mapping[str, str | None] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
+        """`written` are all alerts in the log, repetitions included, each with what it goes on under."""
         self.by_device: dict[str, list[Known]] = defaultdict(list)
         for alert in alerts:
             self.by_device[alert.device_id].append(alert)
-        self.now = now
+        self.now, self.clock, self._written = now, clock or now, written
+        self._steps: dict[str, int] = defaultdict(int)
         self.created: dict[str, dict[str, Any]] = {}
         """new alerts, by identity"""
         self._changes: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        self._steps: dict[str, int] = defaultdict(int)
 
     @property
     def alerts(self) -> list[Known]:
@@ -74,25 +81,32 @@ class Judgement:
         moment, rank = hit["window_end"], _severity(hit)
         mine = self.by_device[hit["device_id"]]
         begun = [a for a in mine if not a.closed and a.first <= moment]
-        later = [a for a in mine if not a.closed and a.first > moment]
+        later = [a for a in mine if not a.closed and moment < a.first <= moment + APART]
         answered = [a for a in mine if a.shows(mode, sensor) and (a.covers(moment) or a.silences(moment, rank))]
         return _of(begun, mode, sensor, moment) or next(iter(answered), None) or _of(later, mode, sensor, moment)
 
     def _open(self, hit: Hit, rank: int, mode: str | None, sensor: str | None) -> None:
         moment = hit["window_end"]
         row = self._alert(hit, rank)
-        if row["alert_id"] in self.created:
+        if row["alert_id"] in self.created or row["alert_id"] in self._written:
+            # Scored or diagnosed again, a window that was spoken of may show another failure.
+            row["alert_id"] = _identity(hit, mode or sensor or "")
+        if row["alert_id"] in self.created or row["alert_id"] in self._written:
             return
+        # The same seen again long after: that is today's alert, and this one is history.
+        mine = self.by_device[hit["device_id"]]
+        over = any(not a.closed and a.first > moment + APART and a.shows(mode, sensor) for a in mine)
         if hit["mute_id"] is not None:
             row |= {"suppressed": True, "suppressed_by": MUTE + hit["mute_id"], "note": hit["mute_reason"]}
         if rank >= HIGH:
             row["work_order_at"] = self.now
         self.created[row["alert_id"]] = row
-        self.by_device[hit["device_id"]].append(
+        mine.append(
             Known(
                 row["alert_id"], hit["device_id"], hit["source"], hit["model_id"], rank, mode, sensor, moment, moment,
                 "OPEN", "ANOMALY_DETECTED", bool(row["suppressed"]), bool(row["suppressed"]),
                 self.now + SLA_BY_SEVERITY[row["severity"]], False, rank >= HIGH, self.now, rank, new=True, seen=True,
+                over=over,
             )
         )  # fmt: skip
 
@@ -131,7 +145,8 @@ class Judgement:
             "anomaly_score": hit["anomaly_score"],
             "model_id": hit["model_id"],
             "models_flagging": hit["models_flagging"],
-            **_seen(hit),
+            "last_seen_at": max(hit["window_end"], alert.last),
+            "windows_sustained": hit["run"],
         }
         if not alert.suppressed:  # the reason of a mute stays
             fields["note"] = f"worse: it was {SEVERITIES[alert.rank - 1]}"
@@ -156,6 +171,8 @@ class Judgement:
     def _repeat(self, alert: Known, hit: Hit) -> None:
         """Written for audit, once a judgement: seen again, nothing new. Nobody is told."""
         row = self._alert(hit, _severity(hit))
+        if row["alert_id"] in self._written and self._root(row["alert_id"]) != self._root(alert.alert_id):
+            row["alert_id"] = _identity(hit, f"repeats {alert.alert_id}")  # the window spoke of something else, too
         if row["alert_id"] == alert.alert_id or row["alert_id"] in self.created:
             return
         title, description = repeated_text(hit, alert)
@@ -163,6 +180,12 @@ class Judgement:
         if row["failure_mode"] == STANDSTILL:
             row["failure_mode"] = alert.mode
         self.created[row["alert_id"]] = row
+
+    def _root(self, alert: str) -> str:
+        """The alert under which it goes on, in the end."""
+        while (under := self._written.get(alert)) is not None:
+            alert = under
+        return alert
 
     def diagnose(self, hits: Iterable[Hit]) -> None:
         """The newest diagnosis of alerts that stand, where there is something to say."""
@@ -195,7 +218,7 @@ class Judgement:
     def _alert(self, hit: Hit, rank: int) -> dict[str, Any]:
         title, description = device_text(hit, rank)
         return {
-            "alert_id": alert_id(hit["device_id"], hit["model_id"], hit["window_end"]),
+            "alert_id": _identity(hit),
             **{name: hit[name] for name in ("device_id", "site_id", "source", "model_id", "anomaly_score")},
             **{name: hit[name] for name in ("top_contributors", "models_flagging", *DIAGNOSIS)},
             "severity": SEVERITIES[rank - 1],
@@ -214,9 +237,22 @@ class Judgement:
     def change(self, alert: Known, change: str, occasion: str, **fields: Any) -> None:
         """A change to an alert, after those of this judgement before it."""
         self._steps[alert.alert_id] += 1
-        at = self.now + self._steps[alert.alert_id] * _STEP
+        # The last change is the one that counts: this comes after what was said by a clock that was ahead.
+        said = alert.changed_at
+        after = said if said is not None and said > self.clock else self.now
+        at = after + self._steps[alert.alert_id] * _STEP
         row = {"alert_id": alert.alert_id, "changed_at": at, "occasion": occasion, **fields}
         self._changes[change].append(row)
+
+    def lay_to_rest(self) -> None:
+        """What was found in windows of long ago and was followed by quiet is on record, no more."""
+        note = "found in hours scored late; it was over before the one that stands began"
+        for alert in self.alerts:
+            if alert.over:
+                alert.status = "RESOLVED"
+                row = self.created[alert.alert_id]
+                row |= {"status": alert.status, "resolved_at": self.now, "alert_type": "ANOMALY_RESOLVED"}
+                row["note"] = row["note"] or note
 
     def log(self) -> pl.DataFrame:
         """All of it as rows of the log."""
@@ -242,6 +278,11 @@ def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
     types = {**DEVICE_ALERTS.dtypes, "occasion": STR}
     names = list(dict.fromkeys(name for row in rows for name in row))
     return pl.DataFrame(rows, schema={name: types[name] for name in names}, orient="row")
+
+
+def _identity(hit: Hit, shown: str | None = None) -> str:
+    by = hit["model_id"] if shown is None else f"{hit['model_id']}: {shown}"
+    return alert_id(hit["device_id"], by, hit["window_end"])
 
 
 def _severity(hit: Hit) -> int:

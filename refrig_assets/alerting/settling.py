@@ -47,6 +47,8 @@ def settle(judgement: Judgement, windows: Mapping[str, Sequence[Window]], end: d
     for alert in judgement.alerts:
         if alert.streaming or alert.closed or alert.new:
             continue
+        if alert.reopened_at is not None and end < alert.reopened_at + QUIET_FOR:
+            continue  # a person has said that it is not over
         recent = [w for w in windows.get(alert.device_id, ()) if end - QUIET_FOR < w.end <= end]
         if len(recent) < _ENOUGH or alert.last > end:
             continue
@@ -84,7 +86,8 @@ def withdraw(judgement: Judgement, start: datetime, end: datetime, scored: Mappi
     """Alerts that rest on windows in (start, end] alone, which were scored again and tell nothing any more."""
     for alert in judgement.alerts:
         judged_now = start < alert.first <= alert.last <= end
-        untouched = alert.status == "OPEN" and not alert.new and not alert.seen and not alert.streaming
+        touched = alert.new or alert.seen or alert.streaming or alert.reopened_at is not None
+        untouched = alert.status == "OPEN" and not touched
         if (
             judged_now
             and untouched
@@ -159,7 +162,9 @@ def _under(judgement: Judgement, stays: Known, others: Sequence[Known], mode: st
         if other.alert_id in judgement.created:
             judgement.created[other.alert_id] |= {"suppressed": True, "suppressed_by": stays.alert_id}
             continue
-        if other.status != "OPEN" and stays.status == "OPEN":  # somebody is at it: it stays theirs
+        # Somebody is at it: it stays theirs. Who has only read a milder alert has not read this one.
+        read = other.status == "ACKNOWLEDGED" and stays.rank <= other.rank
+        if stays.status == "OPEN" and (read or other.status == "IN_PROGRESS"):
             stays.status = other.status
             judgement.change(stays, "sustained", f"taken {other.alert_id}", status=other.status)
         note = f"one failure ({mode.replace('_', ' ')}), one alert: it goes on under {stays.alert_id}"

@@ -31,8 +31,8 @@ def work_orders(board: pl.DataFrame, registry: pl.DataFrame) -> pl.DataFrame:
 
     CRITICAL alerts have one at once, others from the moment that is written in them (HIGH: after two windows). While an
     order of a device and failure mode is open there is no second; what still stands when it is closed has the next.
-    Suppressed alerts have none: of a storm, its own alert has the order, which lists the devices. An order is done or
-    cancelled when its alert is resolved or called false.
+    Suppressed alerts have none: of a storm, its own alert has the order, which lists the devices; an order that there
+    was goes on with the alert that took over. An order is done or cancelled when its alert is resolved or called false.
     """
     storms = members_of(board).group_by(alert_id="incident").agg(pl.col("device_id").unique(maintain_order=True))
     facts = registry.select("device_id", "site_name", "model", "firmware_version", "maintenance_contact")
@@ -53,6 +53,15 @@ def _due(board: pl.DataFrame) -> pl.DataFrame:
     trouble = pl.coalesce(mode_or_rules(), sign(), "alert_id")
     asking = board.filter(~pl.col("suppressed")).with_columns(
         opens=pl.coalesce("work_order_at", at_once), trouble=trouble, mode=mode_or_rules().fill_null(UNKNOWN)
+    )
+    # Somebody may be on the way: where an alert goes on under another, its order does, too, by the same name.
+    before = board.filter("suppressed").drop_nulls("work_order_at").sort("work_order_at", "alert_id")
+    taken = before.group_by(alert_id="suppressed_by").agg(
+        pl.col("work_order_at").first().alias("_since"), pl.col("alert_id").first().alias("_first")
+    )
+    asking = asking.join(taken, on="alert_id", how="left").with_columns(
+        named_after=pl.when(pl.col("_since") <= pl.col("opens").fill_null(pl.col("_since"))).then("_first"),
+        opens=pl.min_horizontal("opens", "_since"),
     )
     return asking.drop_nulls("opens").sort("device_id", "trouble", "opens", "alert_id")
 
@@ -75,7 +84,7 @@ def _one_at_a_time(asked: pl.DataFrame) -> Iterator[tuple[Alert, datetime]]:
 def _order(alert: Alert, opened: datetime) -> dict[str, Any]:
     status = _STATUS.get(alert["status"], "OPEN")
     return {
-        "work_order_id": work_order_id(alert["alert_id"]),
+        "work_order_id": work_order_id(alert["named_after"] or alert["alert_id"]),
         "alert_id": alert["alert_id"],
         "device_id": alert["device_id"],
         "site_id": alert["site_id"],

@@ -89,8 +89,8 @@ class Alerting:
         windows = self._windows(hour, end, models, standing, facts, report)
         watch.lap("scores")
         hits = self._hits(windows, hour, end, facts, report, watch)
-        fleet = self._fleet(facts, board, hour, end)
-        span = Span(hour, end, judged_at, by_models=report.source == "batch")
+        fleet = self._fleet(facts, board, judged_at)
+        span = Span(hour, end, judged_at, clock=now, by_models=report.source == "batch")
         changes = judge(windows, hits, log, fleet, span)
         watch.lap("judge")
         self._write(changes, report)
@@ -151,12 +151,12 @@ class Alerting:
         watch.lap("diagnose")
         return named(hits.join(said, on="device_id", how="left")).sort("device_id", "window_end")
 
-    def _fleet(self, facts: pl.DataFrame, board: pl.DataFrame, hour: datetime, end: datetime) -> Fleet:
-        """Who is active, how large sites are, and which of the devices with an alert are under a mute at the end."""
+    def _fleet(self, facts: pl.DataFrame, board: pl.DataFrame, at: datetime) -> Fleet:
+        """Who is active, how large sites are, and which of the devices with an alert are under a mute at a moment."""
         sizes = dict(facts.group_by("site_id").len().iter_rows())
         standing = board.filter(~pl.col("suppressed") & ~pl.col("status").is_in(list(CLOSED_STATUSES)))
         asked = standing.select("device_id").unique().join(facts.select("device_id", "site_id"), on="device_id")
-        told = muted(asked.with_columns(moment=pl.lit(end, dtype=TS)), self._mutes(hour, end)).drop_nulls("mute_id")
+        told = muted(asked.with_columns(moment=pl.lit(at, dtype=TS)), self._mutes(at, at)).drop_nulls("mute_id")
         under = {d: (m, why) for d, m, why in told.select("device_id", "mute_id", "mute_reason").iter_rows()}
         return Fleet(set(facts["device_id"]), sizes, under)
 

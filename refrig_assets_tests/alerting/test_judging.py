@@ -413,7 +413,7 @@ def test_what_was_reopened_and_then_went_quiet_was_not_closed_by_a_person() -> N
     night.judge(0)
     first = only(night.told)["alert_id"]
     night.add(operator_action(first, "false_positive", "ann", at(66)))
-    night.add(operator_action(first, "acknowledged", "ann", at(67)))
+    night.add(operator_action(first, "reopened", "ann", at(67)))
     for hour in range(1, 7):
         night.judge(hour)
     assert night.told.filter(pl.col("alert_id") == first)["status"].item() == "RESOLVED"

@@ -58,6 +58,14 @@ def test_one_a_device_and_failure_and_the_next_when_it_is_closed() -> None:
     assert len({o["work_order_id"] for o in (first, following)}) == 2
 
 
+def test_where_an_alert_goes_on_under_another_its_order_does_too() -> None:
+    taker = raised("dev-1", 40, failure_mode="refrigerant_leak", rule="acute_pressure_loss")
+    under = HIGH | {"suppressed": True, "suppressed_by": taker["alert_id"]}
+    (before,), (after,) = orders_of(HIGH), orders_of(under, taker)
+    assert after["work_order_id"] == before["work_order_id"]
+    assert (after["alert_id"], after["priority"], after["opened_at"]) == (taker["alert_id"], "urgent", at(15))
+
+
 def test_its_identity_stays() -> None:
     before, after = orders_of(HIGH)[0], orders_of(closed(HIGH, 9 * HOURS), found("dev-2", severity="CRITICAL"))
     assert before["work_order_id"] in {o["work_order_id"] for o in after}

@@ -185,7 +185,7 @@ def test_killed_and_started_again_the_log_is_that_of_an_undisturbed_run(lake: La
     judge(undisturbed.uri, now.isoformat(), [h.isoformat() for h in hours])
     whole = time.monotonic() - begun  # only for where to aim
     dice, kills = random.Random(5), 0
-    for _ in range(12):
+    for _ in range(60):
         process = _process(lake, now, hours)
         assert process.stdout is not None
         assert process.stdin is not None
