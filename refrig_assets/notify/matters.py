@@ -99,9 +99,9 @@ def plan(rows: pl.DataFrame, told: Mapping[str, Told], registry: pl.DataFrame, n
     reasons = {a: _why(closed) for a, closed in withdrawn.select("alert_id", closed=is_closed()).iter_rows()}
     stands = alerts.filter((pl.col("told_rank") >= 0) & is_standing())["alert_id"].to_list()
     raised = is_standing() & (severity_rank() > pl.col("told_rank"))
-    gone_up = (pl.col("escalation_level") != LEVELS[0]) & (pl.col("escalated_at") >= pl.col("reopened_at")).fill_null(
-        value=True
-    )
+    # A level that a reopening left as it was is no news until the new deadline has passed.
+    since_then = (pl.col("escalated_at") >= pl.col("reopened_at")).fill_null(value=True) | pl.col("sla_breached")
+    gone_up = (pl.col("escalation_level") != LEVELS[0]) & since_then
     higher = is_standing() & gone_up & ~pl.col("level_told")
     closing = is_closed() & ~pl.col("suppressed") & (pl.col("told_rank") >= 0) & ~pl.col("closing_told")
     owed = is_standing() & pl.col("owed") & ~raised & ~higher
@@ -217,6 +217,8 @@ def _level_since(row: Mapping[str, Any]) -> datetime | None:
     """When a level was reached. What was over its deadline long before it was escalated is history, not neglect."""
     allowed = SLA_BY_SEVERITY[row["severity"]]
     at, deadline = row["escalated_at"], row["sla_deadline"]
+    if at is not None and row["reopened_at"] is not None and at < row["reopened_at"]:  # it had that level before
+        at = deadline
     patience = 2 * allowed + HORIZON
     if row["raised"]:  # nobody was told of it before: an hour judged late passes all its deadlines at once
         patience = _BOARD_LATE + (allowed if row["escalation_level"] == LEVELS[-1] else timedelta())

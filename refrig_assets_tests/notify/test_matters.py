@@ -115,11 +115,13 @@ def test_opened_again_it_has_levels_and_an_end_of_its_own() -> None:
     assert tells(at(77)) == []
 
 
-def test_a_level_that_a_reopening_left_is_no_news() -> None:
+def test_a_level_that_a_reopening_left_is_no_news_until_the_new_deadline() -> None:
     late = escalations(fold(NEW), at(31))
     left = change("reopened", 40, "operator:ann", status="OPEN", sla_breached=False, sla_deadline=at(70))
     log = [NEW, late, operator_action(A, "resolved", "ann", at(35)), left]
     assert events(log, Told(3, frozenset({"L2"}), closed=True), at(41)) == []
+    log.append(escalations(fold(pl.concat(log)), at(71)))
+    assert events(log, Told(3, frozenset({"L2"}), closed=True), at(72)) == ["level:L2#1"]
 
 
 def test_where_and_whom_come_from_the_registry() -> None:
