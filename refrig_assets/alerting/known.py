@@ -13,7 +13,7 @@ from refrig_assets.contracts.alerts import CLOSED_STATUSES, OPERATOR
 
 # What somebody called false is not raised again for a day, unless it becomes worse.
 BELIEVED_FALSE = timedelta(hours=24)
-# A machine that was repaired settles: for two hours what it was closed for is expected to echo.
+# A machine that was repaired settles: for two hours what it was closed for is expected to echo, no worse than it was.
 SETTLING = timedelta(hours=2)
 MUTE = "mute:"
 STANDSTILL, SENSOR_FAULT = "power_loss", "sensor_fault"
@@ -103,7 +103,7 @@ class Known:
             return False
         if self.status == "FALSE_POSITIVE":
             return moment <= self.resolved_at + BELIEVED_FALSE and rank <= self.rank
-        return moment <= self.resolved_at + SETTLING
+        return moment <= self.resolved_at + SETTLING and rank <= self.highest
 
 
 def known_alerts(board: pl.DataFrame, log: pl.DataFrame, since: datetime, clock: datetime) -> list[Known]:

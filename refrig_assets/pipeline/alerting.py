@@ -158,7 +158,9 @@ class Alerting:
         asked = standing.select("device_id").unique().join(facts.select("device_id", "site_id"), on="device_id")
         told = muted(asked.with_columns(moment=pl.lit(at, dtype=TS)), self._mutes(at, at)).drop_nulls("mute_id")
         under = {d: (m, why) for d, m, why in told.select("device_id", "mute_id", "mute_reason").iter_rows()}
-        return Fleet(set(facts["device_id"]), sizes, under)
+        # A registry without any device was lost, rather than the fleet: no alert ends by it.
+        active = facts if facts.height else board
+        return Fleet(set(active["device_id"]), sizes, under)
 
     def _mutes(self, hour: datetime, end: datetime) -> pl.DataFrame:
         """The mutes, and machines that have just been worked on: for two hours they settle."""

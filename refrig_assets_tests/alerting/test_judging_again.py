@@ -114,3 +114,12 @@ def test_hours_of_long_ago_are_on_record_and_leave_today_s_alert_alone() -> None
     assert told.select("severity", "status").rows() == [("CRITICAL", "RESOLVED"), ("MEDIUM", "OPEN")]
     assert told.row(1, named=True) == before
     assert _again(night, 65).is_empty()
+
+
+@pytest.mark.parametrize(("how", "told"), [("MEDIUM", ["RESOLVED"]), ("CRITICAL", ["RESOLVED", "OPEN"])])
+def test_what_was_resolved_echoes_no_worse_than_it_was(how: str, told: list[str]) -> None:
+    night = Night([*quarters(15, 60, "MEDIUM"), *quarters(75, 120, how)])
+    night.judge(0)
+    night.add(operator_action(night.told["alert_id"].item(), "resolved", "ann", HOUR + timedelta(minutes=62)))
+    night.judge(1)
+    assert night.told.sort("first_detected_at")["status"].to_list() == told

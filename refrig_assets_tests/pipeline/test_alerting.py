@@ -77,6 +77,14 @@ def test_one_that_is_kept_sees_what_others_wrote(lake: Lake) -> None:
     assert current_board(lake).filter("suppressed")["suppressed_by"].unique().to_list() == [alert]
 
 
+def test_a_registry_that_was_lost_ends_no_alert(lake: Lake) -> None:
+    scored(lake, HOUR, 2, {"dev-1": 0.9})
+    alert_hour(lake, NOBODY, HOUR, NOW)
+    lake.table(DEVICE_REGISTRY).replace_all(DEVICE_REGISTRY.empty())
+    alert_hour(lake, NOBODY, HOUR + ONE_HOUR, NOW + ONE_HOUR)
+    assert told(lake)["status"].to_list() == ["OPEN"]
+
+
 def test_hours_long_past_are_told_as_of_their_end(lake: Lake) -> None:
     scored(lake, HOUR, 1, {"dev-1": 0.9})
     report = alert_hour(lake, NOBODY, HOUR, HOUR + timedelta(days=9))
