@@ -19,7 +19,7 @@ COLOURS = {"CRITICAL": "#a63a2b", "HIGH": "#dd8136", "MEDIUM": "#e3bd4f", "LOW":
 _STATUS_COLOURS = ("#a63a2b", "#3b6ea5", "#7aa874")
 _GREY, _BLUE = "#8a8a8a", "#3b6ea5"
 _DPI = 80
-_PALETTE = 48
+_PALETTE = 128
 
 
 def board_picture(stands: pl.DataFrame, now: datetime) -> str:
@@ -143,7 +143,7 @@ def _figure(width: float, height: float) -> "Figure":
 
 
 def markdown_image(figure: "Figure", title: str) -> str:
-    """The figure as a Markdown image that needs no file. A palette of few colours takes a third of the bytes."""
+    """The figure as a Markdown image that needs no file. A palette takes a third of the bytes; a smaller one loses legends."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
