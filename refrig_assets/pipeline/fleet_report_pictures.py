@@ -143,7 +143,10 @@ def _figure(width: float, height: float) -> "Figure":
 
 
 def markdown_image(figure: "Figure", title: str) -> str:
-    """The figure as a Markdown image that needs no file. A palette takes a third of the bytes; a smaller one loses legends."""
+    """The figure as a Markdown image that needs no file.
+
+    A palette takes a third of the bytes; a smaller one loses the legends' colours.
+    """
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
