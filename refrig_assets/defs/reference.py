@@ -1,6 +1,7 @@
 """Assets of reference data: the device registry."""
 
 import dagster as dg
+from pydantic import Field
 
 from refrig_assets.contracts.registry import DEVICE_REGISTRY
 from refrig_assets.defs.metadata import check_result, counts_table, table_metadata
@@ -13,6 +14,14 @@ from refrig_assets.pipeline.registry import hours_to_release, read_registry, wri
 REGISTRY = DEVICE_REGISTRY.name
 
 
+class RegistryConfig(dg.Config):
+    """What the launchpad asks."""
+
+    allow_removal: bool = Field(
+        default=False, description="Take a file that lacks more than a tenth of the devices known so far."
+    )
+
+
 @dg.multi_asset(
     name=REGISTRY,
     specs=[asset_spec(DEVICE_REGISTRY, kinds={"polars", "deltalake", "csv", "parquet"})],
@@ -23,12 +32,12 @@ REGISTRY = DEVICE_REGISTRY.name
     pool=REGISTRY,
 )
 def device_registry(
-    context: dg.AssetExecutionContext, lake: LakeResource, files: FilesResource
+    context: dg.AssetExecutionContext, config: RegistryConfig, lake: LakeResource, files: FilesResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Read the registry file, validate all of it, and replace the table if anything changed."""
     registry = read_registry(files.registry)
     with retried_if_transient(context):
-        change = write_registry(lake.lake, registry)
+        change = write_registry(lake.lake, registry, allow_removal=config.allow_removal)
     table = lake.lake.table(DEVICE_REGISTRY)
     waiting = hours_to_release(lake.lake)
     return dg.MaterializeResult(

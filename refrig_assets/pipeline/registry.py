@@ -15,6 +15,8 @@ from refrig_assets.lake import Lake
 
 # ISO 8601, with an offset or in UTC, or a day.
 _TIME_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
+# A file that lacks more of the known devices than both was probably cut short, and would end their alerts.
+_MAY_LACK, _MAY_LACK_SHARE = 10, 0.1
 
 
 class RegistryError(ValueError):
@@ -57,16 +59,22 @@ def read_registry(path: Path) -> pl.DataFrame:
     return registry
 
 
-def write_registry(lake: Lake, registry: pl.DataFrame) -> RegistryChange:
+def write_registry(lake: Lake, registry: pl.DataFrame, *, allow_removal: bool = False) -> RegistryChange:
     """Put the registry in the place of the one before; nothing is written where nothing changed."""
     table = lake.table(DEVICE_REGISTRY)
     before = table.read().sort("device_id")
     added = registry.join(before, on="device_id", how="anti").height
-    removed = before.join(registry, on="device_id", how="anti").height
+    gone = before.join(registry, on="device_id", how="anti")["device_id"]
+    if not allow_removal and len(gone) > max(_MAY_LACK, _MAY_LACK_SHARE * before.height):
+        raise RegistryError(
+            f"the registry lacks {len(gone):,} of the {before.height:,} devices known ({', '.join(gone[:3])} …), "
+            "which would end their alerts. Give those that are gone the status retired, or, where it is meant, "
+            "launch the asset with the config allow_removal: true"
+        )
     common = registry.join(before, on="device_id", how="semi")
     same = common.join(before, on=registry.columns, how="semi", nulls_equal=True).height
     version = table.version if registry.equals(before) else table.replace_all(registry).version
-    return RegistryChange(registry.height, added, removed, common.height - same, version)
+    return RegistryChange(registry.height, added, len(gone), common.height - same, version)
 
 
 def hours_to_release(lake: Lake) -> dict[datetime, int]:

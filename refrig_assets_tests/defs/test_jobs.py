@@ -146,6 +146,19 @@ def test_a_table_another_writer_changed_stops_the_chain(plant: Plant) -> None:
     assert plant.lake.table(CLEAN_READINGS).read().is_empty()
 
 
+def test_a_registry_cut_short_is_taken_only_when_the_launchpad_says_so(plant: Plant) -> None:
+    plant.run("registry")
+    file = plant.root / "registry.parquet"
+    cut = pl.read_parquet(file).head(DEVICES - 11)
+    file.unlink()  # it may be a link to one shared with other tests
+    cut.write_parquet(file)
+    assert not plant.run("registry", raise_on_error=False).success
+    assert plant.lake.table("device_registry").read().height == DEVICES
+    meant = {"ops": {"device_registry": {"config": {"allow_removal": True}}}}
+    assert plant.run("registry", run_config=meant).success
+    assert plant.lake.table("device_registry").read().height == DEVICES - 11
+
+
 def test_an_hour_without_a_single_row_is_not_a_success(plant: Plant) -> None:
     plant.run("registry")
     result = plant.run("hourly", START - 3 * HOUR, hours=1)

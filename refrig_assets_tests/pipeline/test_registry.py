@@ -164,6 +164,20 @@ def test_a_change_is_counted(lake: Lake) -> None:
     assert write_registry(lake, sensors).changed == 3
 
 
+def test_a_file_that_was_cut_short_is_refused_unless_it_is_meant(lake: Lake) -> None:
+    whole = registry_frame({f"dev-{n:03}": Device() for n in range(200)}).sort("device_id")
+    version = write_registry(lake, whole).version
+    assert write_registry(lake, whole.head(180)).removed == 20  # a tenth may go
+    lake.table(DEVICE_REGISTRY).replace_all(whole)
+    with pytest.raises(RegistryError, match=r"lacks 21 of the 200 .*dev-179.*retired.*allow_removal: true"):
+        write_registry(lake, whole.head(179))
+    assert lake.table(DEVICE_REGISTRY).read().height == 200
+    gone = whole.with_columns(pl.when(pl.col("device_id") < "dev-150").then(pl.lit("retired")).alias("status"))
+    assert write_registry(lake, gone.with_columns(pl.col("status").fill_null("active"))).changed == 150
+    assert write_registry(lake, whole.head(5), allow_removal=True).removed == 195
+    assert lake.table(DEVICE_REGISTRY).version > version
+
+
 def test_quarantined_rows_are_released_once_their_device_is_known(lake: Lake) -> None:
     hours = [HOUR, HOUR + ONE_HOUR]
     land(stocked(lake), steady_rows(["dev-a", "ghost", "stranger"], hours, 20))
