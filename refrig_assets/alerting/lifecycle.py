@@ -136,7 +136,7 @@ class Judgement:
 
     def _escalate(self, alert: Known, hit: Hit, rank: int) -> None:
         severity = SEVERITIES[rank - 1]
-        title, description = device_text(hit, rank)
+        title, description = device_text(hit)
         fields: dict[str, Any] = {
             "alert_type": "ANOMALY_ESCALATED",
             "severity": severity,
@@ -199,7 +199,7 @@ class Judgement:
                     told = {name: hit[name] for name in DIAGNOSIS}
                     if mode != alert.mode:
                         alert.mode = mode
-                        told["title"], told["description"] = device_text(hit, alert.rank)
+                        told["title"], told["description"] = device_text(hit)
                     self.change(alert, "diagnosed", hit["window_end"].isoformat(), last_seen_at=alert.last, **told)
 
     def mute(self, alert: Known, mute_id: str, reason: str | None) -> None:
@@ -216,7 +216,7 @@ class Judgement:
         self.change(alert, "unmuted", moment.isoformat(), **told)
 
     def _alert(self, hit: Hit, rank: int) -> dict[str, Any]:
-        title, description = device_text(hit, rank)
+        title, description = device_text(hit)
         return {
             "alert_id": _identity(hit),
             **{name: hit[name] for name in ("device_id", "site_id", "source", "model_id", "anomaly_score")},

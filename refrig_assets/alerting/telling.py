@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from refrig_assets.alerting.wording import sensor_name
-from refrig_assets.contracts.alerts import SEVERITIES
 from refrig_assets.contracts.scoring import SCORED_WINDOW_MIN
 from refrig_assets.contracts.trends import sensor_of
 
@@ -48,7 +47,7 @@ def sensor_phrases(contributors: Sequence[str] | None, weights: Sequence[float] 
     return list(told.values())
 
 
-def device_text(hit: Hit, rank: int) -> tuple[str, str]:
+def device_text(hit: Hit) -> tuple[str, str]:
     """Title and description of an alert, from a window with registry facts and diagnosis."""
     phrases = sensor_phrases(hit["top_contributors"], hit["contributor_scores"])
     mode = MODE_TITLES.get(hit["failure_mode"] or "")
@@ -62,7 +61,7 @@ def device_text(hit: Hit, rank: int) -> tuple[str, str]:
         f"Furthest from usual: {', '.join(phrases)}." if phrases else "",
         _seen(hit),
         _left(hit),
-        _models(hit, rank),
+        _models(hit),
         f"Do first: {hit['first_check'] or _FIRST}",
         _where(hit),
     ]
@@ -93,14 +92,14 @@ def _left(hit: Hit) -> str:
     return f"If it goes on so, about {hit['hours_left']:.0f} hours{between} are left."
 
 
-def _models(hit: Hit, rank: int) -> str:
+def _models(hit: Hit) -> str:
     by = _MODEL_NAMES.get(hit["model_id"], hit["model_id"])
     if hit["source"] == "fallback":
         return "The models are silent: this comes from rules on features alone."
     flags = hit["models_flagging"]
     others = f"; {flags} models flag it" if flags > 1 else ""
     carried = "; a model that failed is stood in for by its last good score" if hit["carried"] else ""
-    return f"{SEVERITIES[rank - 1]}: score {hit['anomaly_score']:.2f} by the {by}{others}{carried}."
+    return f"Score {hit['anomaly_score']:.2f} by the {by}{others}{carried}."
 
 
 def _where(hit: Hit) -> str:
