@@ -230,10 +230,38 @@ def dagster_home() -> Finding:
     problem = _unwritable(Path(home))
     if problem:
         return Finding("dagster home", "error", f"{home} is not writable: {problem}", "correct its permissions")
-    if not (Path(home) / "dagster.yaml").is_file():
-        return Finding("dagster home", "warn", f"{home} has no dagster.yaml: telemetry is on, pools are unlimited",
-                       f"cp dagster.yaml {home}/")  # fmt: skip
+    settings = Path(home) / "dagster.yaml"
+    renewed = f"cp dagster.yaml {home}/ (or put into yours what it says more)"
+    if not settings.is_file():
+        told = f"{home} has no dagster.yaml: telemetry is on, pools are unlimited, killed runs stay"
+        return Finding("dagster home", "warn", told, renewed)
+    lacking = _lacking(settings)
+    if lacking:
+        return Finding("dagster home", "warn", f"{settings} lacks {' and '.join(lacking)}", renewed)
     return Finding("dagster home", "ok", f"{home}, with dagster.yaml")
+
+
+def _lacking(settings: Path) -> list[str]:
+    """What a dagster.yaml does not switch on that the pipeline rests on."""
+    import yaml
+
+    try:
+        told = yaml.safe_load(settings.read_text()) or {}
+    except yaml.YAMLError as error:
+        return [f"sense: {str(error).splitlines()[0]}"]
+    needed = {
+        "run_monitoring (a killed run would hold its pool for ever)": ("run_monitoring", "enabled"),
+        "run_retries (a killed run would not be made again)": ("run_retries", "enabled"),
+        "pools of one (two runs could write one table)": ("concurrency", "pools", "default_limit"),
+    }
+    lacking = []
+    for name, path in needed.items():
+        found = told
+        for key in path:
+            found = found.get(key) if isinstance(found, dict) else None
+        if not found:
+            lacking.append(name)
+    return lacking
 
 
 def port_free(port: int) -> Finding:

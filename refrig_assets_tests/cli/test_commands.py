@@ -291,6 +291,20 @@ def test_doctor_sees_a_taken_port_and_a_home_without_settings(tmp_path: Path) ->
     assert "has no dagster.yaml" in found["dagster home"]["found"]
 
 
+def test_doctor_names_what_a_home_of_an_earlier_version_lacks(tmp_path: Path) -> None:
+    settings = tmp_path / "dagster.yaml"
+    settings.write_text("telemetry: {enabled: false}\nconcurrency: {pools: {default_limit: 1}}\n")
+    found = doctor("--lake", tmp_path, DAGSTER_HOME=str(tmp_path))[1]["dagster home"]
+    assert found["level"] == "warn"
+    assert "lacks run_monitoring" in found["found"]
+    assert "run_retries" in found["found"]
+    assert "pools of one" not in found["found"]
+    settings.write_text(Path("dagster.yaml").read_text())
+    assert doctor("--lake", tmp_path, DAGSTER_HOME=str(tmp_path))[1]["dagster home"]["level"] == "ok"
+    settings.write_text("telemetry: {")
+    assert "lacks sense" in doctor("--lake", tmp_path, DAGSTER_HOME=str(tmp_path))[1]["dagster home"]["found"]
+
+
 def test_doctor_looks_at_the_model_registry(tmp_path: Path) -> None:
     lake, models = tmp_path / "lake", tmp_path / "models"
     _, found = doctor("--lake", lake, "--models", models)

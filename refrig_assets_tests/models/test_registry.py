@@ -361,7 +361,10 @@ def test_a_missing_registry_is_named_and_not_made_by_reading(tmp_path: Path) -> 
 
 
 @holding(2)
-def test_a_read_only_registry_scores_and_says_what_to_do(registry: Registry, tmp_path: Path) -> None:
+def test_a_read_only_registry_scores_and_says_what_to_do(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # MLflow takes the URI for a path, and makes its folder
     reading = Registry(f"sqlite:///file:{tmp_path}/models/mlflow.db?mode=ro&uri=true")
     assert serves(reading) == [("2", "champion")]
     assert reading.load(MODEL, "released")[0].info == fitted(1).info
