@@ -97,6 +97,12 @@ class Known:
         until = self.resolved_at if self.by_operator else None
         return self.closed and self.first <= moment <= max(self.last, until or self.last)
 
+    def answers(self, moment: datetime, rank: int, mode: str | None, sensor: str | None) -> bool:
+        """Whether its end answers for what is seen at that moment."""
+        if self.shows(mode, sensor):
+            return self.covers(moment) or self.silences(moment, rank)
+        return self.streaming and mode is None and self.covers(moment)  # as while it stood
+
     def silences(self, moment: datetime, rank: int) -> bool:
         """Whether a person's closing still answers for what is seen at that moment."""
         if not self.closed or not self.by_operator or self.resolved_at is None or moment < self.first:

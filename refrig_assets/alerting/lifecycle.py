@@ -82,7 +82,7 @@ class Judgement:
         mine = self.by_device[hit["device_id"]]
         begun = [a for a in mine if not a.closed and a.first <= moment]
         later = [a for a in mine if not a.closed and moment < a.first <= moment + APART]
-        answered = [a for a in mine if a.shows(mode, sensor) and (a.covers(moment) or a.silences(moment, rank))]
+        answered = [a for a in mine if a.answers(moment, rank, mode, sensor)]
         return _of(begun, mode, sensor, moment) or next(iter(answered), None) or _of(later, mode, sensor, moment)
 
     def _open(self, hit: Hit, rank: int, mode: str | None, sensor: str | None) -> None:

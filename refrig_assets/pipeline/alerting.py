@@ -89,7 +89,7 @@ class Alerting:
         windows = self._windows(hour, end, models, standing, facts, report)
         watch.lap("scores")
         hits = self._hits(windows, hour, end, facts, report, watch)
-        fleet = self._fleet(facts, board, judged_at)
+        fleet = self._fleet(facts, board, hits, judged_at)
         span = Span(hour, end, judged_at, clock=now, by_models=report.source == "batch")
         changes = judge(windows, hits, log, fleet, span)
         watch.lap("judge")
@@ -151,11 +151,12 @@ class Alerting:
         watch.lap("diagnose")
         return named(hits.join(said, on="device_id", how="left")).sort("device_id", "window_end")
 
-    def _fleet(self, facts: pl.DataFrame, board: pl.DataFrame, at: datetime) -> Fleet:
-        """Who is active, how large sites are, and which of the devices with an alert are under a mute at a moment."""
+    def _fleet(self, facts: pl.DataFrame, board: pl.DataFrame, hits: pl.DataFrame, at: datetime) -> Fleet:
+        """Who is active, how large sites are, and which devices with an alert, old or new, are under a mute then."""
         sizes = dict(facts.group_by("site_id").len().iter_rows())
         standing = board.filter(~pl.col("suppressed") & ~pl.col("status").is_in(list(CLOSED_STATUSES)))
-        asked = standing.select("device_id").unique().join(facts.select("device_id", "site_id"), on="device_id")
+        devices = pl.concat([standing.select("device_id"), hits.select("device_id")]).unique()
+        asked = devices.join(facts.select("device_id", "site_id"), on="device_id")
         told = muted(asked.with_columns(moment=pl.lit(at, dtype=TS)), self._mutes(at, at)).drop_nulls("mute_id")
         under = {d: (m, why) for d, m, why in told.select("device_id", "mute_id", "mute_reason").iter_rows()}
         # A registry without any device was lost, rather than the fleet: no alert ends by it.

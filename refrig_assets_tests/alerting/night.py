@@ -80,7 +80,7 @@ class Night:
             self.retired
         )
         span = Span(start, end, now or end + timedelta(minutes=5), by_models=self.source == "batch")
-        changes = judge(told, hits, self.log, Fleet(active, sizes, self._muted(end)), span)
+        changes = judge(told, hits, self.log, Fleet(active, sizes, self._muted(end, hits)), span)
         return self.add(changes)
 
     def judge_all(self, hours: int) -> "Night":
@@ -124,8 +124,9 @@ class Night:
     def _mutes(self) -> pl.DataFrame:
         return pl.DataFrame(list(self.mutes), schema=ALERT_MUTES.dtypes, orient="row")
 
-    def _muted(self, end: datetime) -> dict[str, tuple[str, str | None]]:
-        devices = pl.DataFrame({"device_id": sorted(set(self.board["device_id"]))}, schema={"device_id": STR})
+    def _muted(self, end: datetime, hits: pl.DataFrame) -> dict[str, tuple[str, str | None]]:
+        asked_for = sorted({*self.board["device_id"], *hits["device_id"]})
+        devices = pl.DataFrame({"device_id": asked_for}, schema={"device_id": STR})
         sites = [self.sites.get(d, "site-1") for d in devices["device_id"]]
         asked = devices.with_columns(pl.Series("site_id", sites, dtype=STR), moment=pl.lit(end, dtype=TS))
         told = muted(asked, self._mutes).drop_nulls("mute_id")

@@ -1,6 +1,7 @@
 """Hours that are judged again, clocks that jump, people who change their mind: what the board makes of it."""
 
 from datetime import timedelta
+from typing import Any
 
 import polars as pl
 import pytest
@@ -123,3 +124,27 @@ def test_what_was_resolved_echoes_no_worse_than_it_was(how: str, told: list[str]
     night.add(operator_action(night.told["alert_id"].item(), "resolved", "ann", HOUR + timedelta(minutes=62)))
     night.judge(1)
     assert night.told.sort("first_detected_at")["status"].to_list() == told
+
+
+@pytest.mark.parametrize(("minute", "odd"), [(5, quarters(15, 15, "CRITICAL")), (20, quarters(15, 30, "HIGH"))])
+def test_windows_of_a_transient_of_the_stream_are_not_told_when_judged_again(
+    minute: int, odd: list[dict[str, Any]]
+) -> None:
+    """The batch took them for part of the stream's alert and then found the alert transient: they remain its part."""
+    night = Night([*odd, *quarters(15 * len(odd) + 15, 60)])
+    moment = HOUR + timedelta(minutes=minute)
+    night.add(created_alerts(alert("dev-1", moment, top_contributors=["current_compressor_max"])))
+    night.judge(0)
+    assert night.told["status"].to_list() == ["RESOLVED"]
+    assert _again(night, 100).is_empty()
+
+
+def test_an_alert_is_born_silent_where_a_mute_has_begun_since_its_window() -> None:
+    begins = HOUR + timedelta(minutes=36)
+    works = mute_row(mute_id="m1", device_id="dev-1", reason="works", made_by="ann", starts_at=begins,
+                     ends_at=HOUR + timedelta(minutes=96), made_at=HOUR)  # fmt: skip
+    night = Night([*quarters(15, 30, "MEDIUM"), *quarters(45, 60)], mutes=[works])
+    night.judge(0)
+    assert night.told.is_empty()
+    assert night.board["suppressed_by"].to_list() == ["mute:m1"]
+    assert _again(night, 100).is_empty()

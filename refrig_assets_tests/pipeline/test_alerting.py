@@ -157,6 +157,16 @@ def test_mutes_and_fresh_repairs_keep_alerts_silent_with_their_reason(lake: Lake
     }  # fmt: skip
 
 
+def test_a_mute_that_began_after_the_window_silences_the_alert_that_it_makes(lake: Lake) -> None:
+    scored(lake, HOUR, 1, {"dev-1": 0.9, "dev-2": 0.9})
+    begins = HOUR + timedelta(minutes=61)
+    add_mute(lake, reason="works", made_by="ann", made_at=HOUR, starts_at=begins, ends_at=begins + ONE_HOUR,
+             device_id="dev-1")  # fmt: skip
+    alert_hour(lake, NOBODY, HOUR, NOW)
+    assert told(lake)["device_id"].to_list() == ["dev-2"]
+    assert current_board(lake).filter(pl.col("device_id") == "dev-1")["note"].drop_nulls().to_list() == ["works"]
+
+
 def test_retired_devices_and_other_roles_make_no_alert(lake: Lake) -> None:
     registry = registry_of(DEVICES).with_columns(
         status=pl.when(pl.col("device_id") == "dev-1").then(pl.lit("retired")).otherwise("status")
