@@ -6,7 +6,6 @@ A helper keeps its Dagster instance from call to call, tells of each hour it is 
 import os
 import re
 import signal
-import sqlite3
 import threading
 import time
 import uuid
@@ -31,6 +30,8 @@ _RELEASED_BY = "demo"
 # A third of the windows that two weeks of the usual demo hold: more make its models no better and take twice as long.
 _TRAINING_ROWS = 150_000
 _HOUR = timedelta(hours=1)
+# What libraries that bring threads of their own ask, as they are loaded, how many they may have.
+_THREADS = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 News = tuple[str, int]
 """a stage, and how many more of its hours are done"""
 _told: dict[str, "SimpleQueue[News]"] = {}
@@ -48,20 +49,20 @@ class Done:
 def begin(environment: Mapping[str, str], news: "SimpleQueue[News]", parent: Connection) -> None:
     """A helper's first act. Ctrl-C is its parent's to answer; when the parent goes, however, it goes too."""
     os.environ.update(environment)
+    for name in _THREADS:
+        os.environ.setdefault(name, str(_threads()))
+    from refrig_assets.cli.demo_books import BATCH_SIZE, quick_books
+
+    os.environ.update(BATCH_SIZE)
     quick_books()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _told["news"] = news
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
-def quick_books() -> None:
-    """Let Dagster's SQLite not wait for the disk at each event: should the power fail, the demo is made anew."""
-    from sqlalchemy import Engine, event
-
-    @event.listens_for(Engine, "connect")
-    def _no_waiting(connection: Any, _record: object) -> None:
-        if isinstance(connection, sqlite3.Connection):
-            connection.execute("PRAGMA synchronous = OFF")
+def _threads() -> int:
+    """A helper's share of the processors: pools that think all are theirs spend a third of these waiting for turns."""
+    return max(1, (os.cpu_count() or 1) // 3)
 
 
 def _end_with(parent: Connection) -> None:
@@ -167,9 +168,9 @@ def _home() -> Path:
 
 @cache
 def _instance() -> "dg.DagsterInstance":
-    import dagster as dg
+    from refrig_assets.cli.demo_books import quick_instance
 
-    return dg.DagsterInstance.from_config(str(_home()))
+    return quick_instance(_home())
 
 
 def _models() -> Any:
