@@ -47,7 +47,11 @@ _STILL_ODD = 2.5
 _SURE, _LIKELY, _PERHAPS = 0.9, 0.7, 0.5
 _AT_REST_WHY = 0.5
 _HALF_H = min(HORIZONS_H) / 2
-_OF_A_CASE = ("failure_mode", "confidence", "sensor", "leaning", "leaning_confidence")
+# What moves within windows moves most in a defrost. Six hours hold about one, and so does what they are compared with:
+# in the mean of fewer hours than this it weighs half as much again, as if a valve hunted.
+_LEAST_LEVEL_HOURS = 4
+_RESTLESS = np.array([f.endswith("_std") for f in SENSED])
+_OF_A_CASE = ("failure_mode", "confidence", "sensor", "leaning", "leaning_confidence", "harmless")
 # Faults that make a compressor draw too much, and show in more than that.
 _DRAW_CURRENT = ("bearing_wear", "liquid_slugging", OVERLOAD)
 
@@ -85,6 +89,8 @@ def _all_seen(seen: Seen, told: Telemetry) -> F64:
     # In a defrost, and just after it, everything is off and nothing is wrong.
     now = list(WAYS).index(NOW)
     found[now, np.array(told.defrosted, dtype=np.bool_) | like_a_defrost(found[now])] = np.nan
+    thin = (seen.windows["level_hours"] < _LEAST_LEVEL_HOURS).fill_null(value=False).to_numpy()
+    found[list(WAYS).index(LEVEL)][np.ix_(thin, _RESTLESS)] = np.nan
     for row, since in enumerate(told.rest_since):
         if since is not None:
             found[:, row] = _before(seen.history, row, since)

@@ -39,6 +39,8 @@ class Case:
     leaning: str
     """what fits best, however little"""
     leaning_confidence: float
+    harmless: str | None
+    """what explains it as well, and is no failure"""
 
 
 def evidence(
@@ -58,6 +60,8 @@ def evidence(
     said += [say.as_usual(lacks)] if lacks else []
     if case.failure_mode == UNKNOWN and case.leaning_confidence > _WORTH_SAYING:
         said.append(say.runner_up(case.leaning))
+    if case.harmless is not None and (case.failure_mode in signs or case.failure_mode == UNKNOWN):
+        said.append(say.harmless(case.harmless))
     source = seen.windows["expected_from"][row]
     if source == BASELINES:
         said.append(say.no_champion(seen.windows["champion_broken"][row]))

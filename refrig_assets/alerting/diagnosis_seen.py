@@ -35,7 +35,8 @@ class Seen:
 
     windows: pl.DataFrame
     """device_id, window_end, top_contributors, contributor_scores, expected_sensors, expected_interval_s,
-    current_threshold_a, expected_from (champion, baselines or nothing), and why it was not the champion"""
+    current_threshold_a, expected_from (champion, baselines or nothing), why it was not the champion, and the hours that
+    its levels rest on (level_hours; null where nobody knows)"""
     values: pl.DataFrame
     """the model rows; null where there is no such window"""
     deviation: pl.DataFrame

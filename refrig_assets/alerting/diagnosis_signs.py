@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from refrig_assets.alerting.signatures import DEFROST, LONE_SENSORS, ONE_SENSOR, SENSED
+from refrig_assets.alerting.signatures import DEFROST, HARMLESS, LONE_SENSORS, ONE_SENSOR, SENSED
 from refrig_assets.contracts.trends import HORIZONS_H, change_name, sensor_of, trend_name
 
 F64 = npt.NDArray[np.float64]
@@ -23,6 +23,8 @@ _WAYS = list(WAYS)
 _SHORT_H = min(HORIZONS_H)
 # Residuals of this size are everyday; beyond, ten times as far counts about twice as much.
 _EVERYDAY, _HALF_WAY = 1.0, 2.0
+# Nine healthy windows of ten stray no farther than 1.64; compressed as all residuals.
+_AS_USUAL = float(np.arcsinh((1.64 - _EVERYDAY) / _HALF_WAY))
 # "unknown" explains this share of anything; how sharply shares are told apart.
 _UNKNOWN_SHARE, _SHARPNESS = 0.45, 10.0
 # Less than this along the signs, and there is nothing to name; a lone sensor must be farther off.
@@ -70,7 +72,7 @@ def vectors(z: pl.DataFrame) -> F64:
 
 def explained(seen: F64, signs: Mapping[str, Mapping[str, float]]) -> Explained:
     """How well each mode explains each window; a lone sensor's fault is "sensor_fault:<sensor>"."""
-    table = {**signs, **_LONE}
+    table = {**signs, **HARMLESS, **_LONE}
     patterns = np.array([[float(told.get(f, 0.0)) for f in SENSED] for told in table.values()])
     lone = np.array([m in _LONE for m in table])
     weights = np.array(list(WAYS.values()))
@@ -86,17 +88,32 @@ def explained(seen: F64, signs: Mapping[str, Mapping[str, float]]) -> Explained:
     part[_WAYS.index(NOW)] = np.where(lone, np.minimum(now, level), now)
     # What cannot be seen of a mode's signs speaks for nobody, and leaves the mode less certain.
     covered = np.sqrt(norm / (patterns**2).sum(axis=1))
-    power = np.tensordot(weights, part**2 * covered, axes=1)
+    power = np.tensordot(weights, part**2 * covered, axes=1) * _believable(seen[_WAYS.index(LEVEL)], table)
     total = (filled**2).sum(axis=2).T @ weights
     shares = np.divide(power, total[:, None], out=np.zeros_like(power), where=total[:, None] > 0)
     return Explained(tuple(table), shares, np.sqrt(power), np.sqrt(total))
 
 
+def _believable(level: F64, table: Mapping[str, Mapping[str, float]]) -> npt.NDArray[np.bool_]:
+    """Window × mode: what is harmless is believed only where all that tells it from a failure is seen to say so."""
+    found = np.ones((len(level), len(table)), dtype=np.bool_)
+    for number, mode in enumerate(table):
+        if mode in HARMLESS:
+            columns = [SENSED.index(f) for f in table[mode]]
+            most = np.array([np.inf if sign else _AS_USUAL for sign in table[mode].values()])
+            found[:, number] = (np.abs(level[:, columns]) <= most).all(axis=1)
+    return found
+
+
 def judged(found: Explained) -> pl.DataFrame:
-    """One row a window: failure_mode and confidence in it, the sensor where one is at fault, and what is likeliest
-    (`leaning`, `leaning_confidence`) though it may not be likely enough to be named."""
+    """One row a window: failure_mode and confidence in it, the sensor where one is at fault, what is likeliest
+    (`leaning`, `leaning_confidence`) though it may not be likely enough to be named, and the `harmless` change that
+    would look so, too."""
     lone = np.array([m in _LONE for m in found.modes])
     odds = _odds(found, lone)
+    innocent = _innocent(found, odds)
+    # A failure is not explained away: what may be harmless is said beside it.
+    odds = np.where([m in HARMLESS for m in found.modes], 0.0, odds)
     sensors = [m.partition(":")[2] for m in found.modes]
     modes = [m.partition(":")[0] for m in found.modes]
     names = list(dict.fromkeys(modes))
@@ -117,8 +134,15 @@ def judged(found: Explained) -> pl.DataFrame:
             "leaning": pl.Series(leaning, dtype=pl.String),
             "leaning_confidence": height / total,
             "size": found.size,
+            "harmless": pl.Series(innocent, dtype=pl.String),
         }
     )
+
+
+def _innocent(found: Explained, odds: F64) -> list[str | None]:
+    """By window, the harmless change that explains it better than every failure does, if one does."""
+    best = [(found.modes[i], row[i]) for row, i in zip(odds, odds.argmax(axis=1).tolist(), strict=True)]
+    return [mode if mode in HARMLESS and likely > 1.0 else None for mode, likely in best]
 
 
 def _odds(found: Explained, lone: npt.NDArray[np.bool_]) -> F64:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from refrig_assets.alerting.diagnosis_seen import CHAMPION
 from refrig_assets.alerting.diagnosis_signs import CHANGE
+from refrig_assets.alerting.signatures import LOWERED
 from refrig_assets.alerting.wording import plain, sensor_name
 from refrig_assets.contracts.sensors import SENSORS
 
@@ -23,6 +24,10 @@ FIRST_CHECKS: Mapping[str, str] = {
     "power_loss": "See whether there is power: breaker, contactor, thermostat and the safety switches.",
     "sensor_fault": "Compare the sensor with a gauge or thermometer; check its plug, cable and fixing.",
     "unknown": "Look at the sensors named in the evidence, and compare them with a gauge on the spot.",
+}
+
+LOOKS_LIKE: Mapping[str, str] = {
+    LOWERED: "a set point that was lowered would show so, too: superheat and compressor current are as usual",
 }
 
 
@@ -101,6 +106,10 @@ def above_limit(current: float, limit: float) -> str:
 
 def runner_up(mode: str) -> str:
     return _sentence(f"it may also be {plain(mode)}")
+
+
+def harmless(change: str) -> str:
+    return _sentence(LOOKS_LIKE[change])
 
 
 def nothing_known() -> str:

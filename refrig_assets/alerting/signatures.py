@@ -46,6 +46,17 @@ DEFROST: Mapping[str, float] = {
     "vibration_compressor_mean": -0.3, "temp_condenser_mean": -0.3, "pressure_high_mean": -0.3,
 }  # fmt: skip
 
+# What moves a machine as a failure does, and is none; a weight of 0 says what must be as usual. A set point that was
+# lowered takes evaporator and suction pressure down as ice does; but the valve holds its superheat, the motor works no
+# harder, and the gas, compressed farther, leaves hotter. Through warm rooms the suction gas follows by half.
+LOWERED = "set_point_lowered"
+HARMLESS: Signs = {
+    LOWERED: {
+        "temp_evaporator_mean": -1, "pressure_low_mean": -1, "temp_suction_mean": -0.5, "temp_discharge_mean": 0.5,
+        "superheat_mean": 0, "current_compressor_mean": 0,
+    },
+}  # fmt: skip
+
 # A sensor that is off alone is a sensor fault. Vibration is believed alone, unless there is too little of it.
 LONE_SENSORS: tuple[str, ...] = tuple(s for s in STATISTICS if s not in ("temp_ambient", "vibration_compressor"))
 

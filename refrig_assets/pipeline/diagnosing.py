@@ -69,7 +69,9 @@ def seen(lake: Lake, registry: ModelSource, asked: pl.DataFrame) -> Seen:
     told = asked.join(devices.select("device_id", *_DEVICE), on="device_id", how="left", maintain_order="left")
     broken = "; ".join(f"{what}: {why}" for what, why in expected.broken.items()) or None
     return Seen(
-        windows=told.with_columns(source, pl.lit(broken, dtype=STR).alias("champion_broken")),
+        windows=told.with_columns(
+            source, pl.lit(broken, dtype=STR).alias("champion_broken"), _level_hours(asked, trends)
+        ),
         values=rows,
         deviation=found.deviation,
         z=found.z,
@@ -128,6 +130,14 @@ def _rows_of(asked: pl.DataFrame, features: pl.DataFrame, trends: pl.DataFrame, 
     filled = keys.join(rows, on=["device_id", "window_end"], how="left", maintain_order="left")
     lost = pl.col("window_end") - _WINDOW
     return filled.with_columns(pl.col("window_start").fill_null(lost))
+
+
+def _level_hours(asked: pl.DataFrame, trends: pl.DataFrame) -> pl.Series:
+    """The hours of the day before that the trends of each window rest on; null where it has none."""
+    hour = (pl.col("window_end") - _WINDOW).dt.truncate("1h").alias("window_start")
+    hours = trends.select("device_id", "window_start", pl.col("hours_present").alias("level_hours"))
+    joined = asked.with_columns(hour).join(hours, on=["device_id", "window_start"], how="left", maintain_order="left")
+    return joined["level_hours"]
 
 
 def _recent(asked: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:

@@ -71,7 +71,7 @@ def seen_of(*windows: Window) -> Seen:
 _ABOUT = {
     "device_id": STR, "window_end": TS, "top_contributors": STRS, "contributor_scores": F64S,
     "expected_sensors": STRS, "expected_interval_s": I32, "current_threshold_a": F64, "expected_from": STR,
-    "champion_broken": STR,
+    "champion_broken": STR, "level_hours": I32,
 }  # fmt: skip
 _COLUMNS = tuple(dict.fromkeys(column_of(f, way) for way in WAYS for f in SENSED))
 _ROW = tuple(dict.fromkeys([*MODEL_ROW_FEATURES, *_COLUMNS]))
@@ -86,7 +86,7 @@ def _about(w: Window) -> dict[str, Any]:
     given = {
         "device_id": w.device, "window_end": END, "top_contributors": None, "contributor_scores": None,
         "expected_sensors": EXPECTED, "expected_interval_s": 60, "current_threshold_a": 40.0,
-        "expected_from": CHAMPION, "champion_broken": None,
+        "expected_from": CHAMPION, "champion_broken": None, "level_hours": 24,
     }  # fmt: skip
     return given | dict(w.about)
 

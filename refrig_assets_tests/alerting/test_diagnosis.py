@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from refrig_assets.alerting.diagnosis import diagnosed
 from refrig_assets.alerting.diagnosis_seen import BASELINES, DIAGNOSIS_SCHEMA, NOTHING, RECENT_VALUES, Seen
 from refrig_assets.alerting.diagnosis_signs import like_a_defrost, vectors
-from refrig_assets.alerting.diagnosis_wording import FIRST_CHECKS
-from refrig_assets.alerting.signatures import DEFROST, FURTHER_SIGNS, INDICATORS, SENSED, signatures
+from refrig_assets.alerting.diagnosis_wording import FIRST_CHECKS, LOOKS_LIKE
+from refrig_assets.alerting.signatures import DEFROST, FURTHER_SIGNS, HARMLESS, INDICATORS, LOWERED, SENSED, signatures
 from refrig_assets.contracts.alerts import ALERT_BOARD, FAILURE_MODES
 from refrig_assets.models.views import FAULT_SIGNS
 from refrig_assets_tests.alerting.diagnosis_cases import STRAY, Window, seen_of
@@ -128,6 +128,34 @@ def test_a_defrost_is_no_fault() -> None:
     assert found["failure_mode"] == "unknown"
     assert any("defrost" in s for s in found["evidence"])  # type: ignore[attr-defined]
     assert one(replace(hidden, level=LEAK))["failure_mode"] == "refrigerant_leak"
+
+
+@pytest.mark.parametrize(
+    ("hours", "mode"),
+    [(2, "unknown"), (3, "unknown"), (4, "valve_hunting"), (24, "valve_hunting"), (None, "valve_hunting")],
+)
+def test_few_hours_since_a_repair_tell_of_defrosts_not_of_the_valve(hours: int | None, mode: str) -> None:
+    """In the mean of two hours one defrost moves superheat and evaporator as a hunting valve would in that of six."""
+    assert one(Window(level=HUNTING, now={}, about={"level_hours": hours}))["failure_mode"] == mode
+    assert one(Window(level=LEAK, now={}, about={"level_hours": hours}))["failure_mode"] == "refrigerant_leak"
+
+
+def test_ice_that_may_be_a_lowered_set_point_says_so() -> None:
+    """The technician looks at the controller first; the failure is named all the same."""
+    lowered = {f: 8 * sign for f, sign in HARMLESS[LOWERED].items()}
+    found = one(Window(level=lowered))
+    assert found["failure_mode"] == "evaporator_icing"
+    assert found["evidence"][-1] == (  # type: ignore[index]
+        "A set point that was lowered would show so, too: superheat and compressor current are as usual."
+    )
+    for fault in (
+        Window(level={**lowered, "superheat_mean": -3}),
+        Window(level={**lowered, "current_compressor_mean": 3}),
+        Window(level=lowered, lacks=["superheat"]),
+        Window(level=lowered, lacks=["current_compressor"]),
+        Window(level=ICING),
+    ):
+        assert not any("set point" in s for s in one(fault)["evidence"])  # type: ignore[attr-defined]
 
 
 def test_a_resting_compressor_in_a_defrost_has_its_power() -> None:
@@ -253,6 +281,8 @@ def test_windows_are_judged_each_by_itself(windows: list[Window], random: object
 
 def test_every_mode_has_words_and_every_sign_a_column() -> None:
     assert set(FIRST_CHECKS) == set(FAILURE_MODES)
+    assert set(LOOKS_LIKE) == set(HARMLESS)
+    assert not set(HARMLESS) & {*SIGNS, *FAILURE_MODES}
     assert set(INDICATORS) <= set(SIGNS) <= set(FAILURE_MODES)
     assert {f for signs in SIGNS.values() for f in signs} <= set(SENSED)
     for mode, further in FURTHER_SIGNS.items():

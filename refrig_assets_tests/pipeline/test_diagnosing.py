@@ -12,7 +12,7 @@ from refrig_assets.alerting.diagnosis_seen import DIAGNOSIS_SCHEMA
 from refrig_assets.contracts import DEVICE_REGISTRY
 from refrig_assets.lake import Lake
 from refrig_assets.models import Model
-from refrig_assets.pipeline.diagnosing import diagnose
+from refrig_assets.pipeline.diagnosing import diagnose, seen
 from refrig_assets_tests.pipeline import diagnosed_lake
 from refrig_assets_tests.pipeline.diagnosed_lake import AT_REST, END, SILENT, STUCK, asked
 from refrig_assets_tests.pipeline.scored_lake import Source
@@ -87,6 +87,16 @@ def test_each_window_of_a_device_is_judged_at_its_time(failing: Lake, source: So
     found = diagnose(failing, source, windows)
     assert found["failure_mode"].to_list() == ["refrigerant_leak", "unknown", "unknown"]
     assert found.height == 3, "a window asked for twice is one"
+
+
+def test_how_many_hours_a_level_rests_on_is_known(failing: Lake, source: Source) -> None:
+    begun = asked("dev-01", end=diagnosed_lake.START + timedelta(hours=4))
+    windows = (
+        pl.concat([asked("dev-01", "nobody"), begun])
+        .with_row_index("row")
+        .with_columns(pl.col("row").cast(pl.Int64), top_contributors=None, contributor_scores=None)
+    )
+    assert seen(failing, source, windows).windows["level_hours"].to_list() == [24, None, 3]
 
 
 def test_order_and_company_change_nothing(failing: Lake, source: Source) -> None:
