@@ -26,7 +26,7 @@ from refrig_assets.monitoring.findings import (
     schema_finding,
 )
 from refrig_assets.pipeline.clean import CleanReport, clean_hours
-from refrig_assets.pipeline.quality import active_devices, counted_accounts
+from refrig_assets.pipeline.quality import active_devices, counted_hours
 
 CLEAN, QUARANTINE = CLEAN_READINGS.name, QUARANTINE_READINGS.name
 QUARANTINE_LIMIT = 0.01
@@ -112,12 +112,13 @@ def _clean_checks(
     lake: Lake, rows: pl.LazyFrame, reports: list[CleanReport], now: datetime
 ) -> list[dg.AssetCheckResult]:
     expected_rows, any_active = _expected_rows(lake)
+    accounts = counted_hours(lake, [r.hour for r in reports])
     closed = {hour_key(r.hour): r.accounts["clean"] for r in reports if r.hour + HOUR <= now}
     findings = [
         schema_finding(CLEAN_READINGS, lake.table(CLEAN_READINGS).columns()),
         key_finding(CLEAN_READINGS, rows),
         range_finding(CLEAN_READINGS, rows),
-        conservation_finding({hour_key(r.hour): counted_accounts(lake, r.hour) for r in reports}),
+        conservation_finding({hour_key(hour): counted for hour, counted in accounts.items()}),
         completeness_finding("completeness", closed, int(expected_rows), COMPLETENESS_LEVEL, "rows an hour"),
         presence_finding({hour_key(r.hour): r.accounts["clean"] for r in reports}, any_active),
     ]

@@ -2,11 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from weakref import ReferenceType, ref
 
 import polars as pl
 from deltalake import DeltaTable
 
 from refrig_assets.contracts.base import PARTITION_DATE
+
+_TOLD = ("path", "num_records", "size_bytes", f"partition.{PARTITION_DATE}", "min.device_id", "max.device_id")
+# By handle, which cannot be hashed: what it told, and at which version.
+_read: dict[int, tuple[ReferenceType[DeltaTable], int, pl.DataFrame]] = {}
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class TableFile:
 
 def files_of(table: DeltaTable, start: datetime | None, end: datetime | None, column: str | None) -> list[TableFile]:
     """The files of a handle's version, in the order of their names; of [start, end) by a time column, if asked."""
-    actions = pl.DataFrame(table.get_add_actions(flatten=True))
+    actions = _actions(table)
     first, last = f"min.{column}", f"max.{column}"
     if start is not None and end is not None and {first, last} <= set(actions.columns):
         # As `TableFile.touches` says, before thousands of files become Python's.
@@ -55,3 +60,19 @@ def files_of(table: DeltaTable, start: datetime | None, end: datetime | None, co
         for row in actions.select(c for c in told if c in actions.columns).to_dicts()
     ]
     return sorted(found, key=lambda f: f.path)
+
+
+def _actions(table: DeltaTable) -> pl.DataFrame:
+    """What the log tells of the version's files, kept as long as the handle is at it.
+
+    Making a frame of it takes longer than what is asked of the frame, and one version is asked again and again.
+    """
+    key, version = id(table), table.version()
+    known = _read.get(key)
+    if known is not None and known[0]() is table and known[1] == version:
+        return known[2]
+    actions = pl.DataFrame(table.get_add_actions(flatten=True))
+    bounds = [n for n, t in actions.schema.items() if n.startswith(("min.", "max.")) and t.is_temporal()]
+    actions = actions.select(c for c in actions.columns if c in _TOLD or c in bounds)
+    _read[key] = ref(table, lambda _: _read.pop(key, None)), version, actions
+    return actions

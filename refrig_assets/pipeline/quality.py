@@ -1,5 +1,6 @@
 """Counting what the tables hold: a day's quality row, and an hour's accounts as the tables themselves tell them."""
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
 import polars as pl
@@ -20,17 +21,26 @@ from refrig_assets.pipeline.hours import EVENT_HOUR, read_accounts
 
 def counted_accounts(lake: Lake, hour: datetime) -> dict[str, int]:
     """The hour's rows as counted in the tables; duplicates are what clean says it removed."""
-    end = hour + HOUR
-    said = read_accounts(lake, hour, end).filter(
+    return counted_hours(lake, [hour])[hour]
+
+
+def counted_hours(lake: Lake, hours: Sequence[datetime]) -> dict[datetime, dict[str, int]]:
+    """The same of each of the hours, what clean says being read once."""
+    said = read_accounts(lake, min(hours), max(hours) + HOUR).filter(
         (pl.col("table") == CLEAN_READINGS.name) & (pl.col("account") == "duplicate")
     )
+    duplicates = dict(said.group_by("hour").agg(pl.col("rows").sum()).iter_rows())
+    return {hour: {**_counted(lake, hour), "duplicate": int(duplicates.get(hour, 0))} for hour in hours}
+
+
+def _counted(lake: Lake, hour: datetime) -> dict[str, int]:
+    end = hour + HOUR
     silent = lake.table(DEAD_LETTER).scan(hour, end).filter(pl.col("stage") == "clean")
     return {
         "raw": _count(lake.table(RAW_READINGS).scan(hour, end)),
         "clean": _count(lake.table(CLEAN_READINGS).scan(hour, end)),
         "quarantined": _count(lake.table(QUARANTINE_READINGS).scan(hour, end)),
         "dead_letter": _count(silent),
-        "duplicate": int(said["rows"].sum()),
     }
 
 
