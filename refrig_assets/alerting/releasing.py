@@ -28,13 +28,7 @@ def releases(board: pl.DataFrame, now: datetime, mutes: pl.DataFrame | None = No
 
     Of devices under a mute (`mutes`: contract alert_mutes) nothing is told while it lasts.
     """
-    lately = board.filter(
-        pl.col("suppressed")
-        & (pl.col("source") == "streaming")
-        & ~pl.col("suppressed_by").str.starts_with(MUTE)
-        & ~is_closed()
-        & (pl.col("alert_created_at") > now - LATELY)
-    )
+    lately = board.filter(perhaps_back(now))
     if lately.is_empty():
         return DEVICE_ALERTS.empty()
     events = _audible(_uncovered(lately, board), mutes, now).join(_own(board), on=_SAME, how="left")
@@ -46,6 +40,13 @@ def releases(board: pl.DataFrame, now: datetime, mutes: pl.DataFrame | None = No
     others = new.join(first.select(*_SAME, by="alert_id"), on=_SAME).filter(pl.col("alert_id") != pl.col("by"))
     repeat = back.drop_nulls("own_standing").with_columns(by="own_standing")
     return pl.concat([_told(_as_one(first, board), now), _moved(repeat, now), _moved(others, now)])
+
+
+def perhaps_back(now: datetime) -> pl.Expr:
+    """Of the stream's alerts those that it wrote as repetitions lately."""
+    repeats = pl.col("suppressed") & ~pl.col("suppressed_by").str.starts_with(MUTE)
+    lately = pl.col("alert_created_at") > now - LATELY
+    return (pl.col("source") == "streaming") & repeats & ~is_closed() & lately
 
 
 def _uncovered(events: pl.DataFrame, board: pl.DataFrame) -> pl.DataFrame:

@@ -36,8 +36,14 @@ class Filters:
 def selected(board: pl.DataFrame, filters: Filters, now: datetime, registry: pl.DataFrame) -> pl.Series:
     """Where in the board the alerts are that meet every filter, the most urgent first.
 
-    `registry` has device_id and model. Rows are not copied: of a large board a few are wanted.
+    Rows are not copied: of a large board a few are wanted.
     """
+    meets = board.select(meets=meet(filters, now, registry))["meets"].arg_true()
+    return meets[_urgency(board.select(_JUDGED_BY)[meets])]
+
+
+def meet(filters: Filters, now: datetime, registry: pl.DataFrame) -> pl.Expr:
+    """Whether an alert of the board meets every filter. `registry` has device_id and model."""
     tests = [pl.col("alert_id").is_not_null(), _among("site_id", filters.sites), _among("device_id", filters.devices)]
     tests += [_among("severity", filters.severities), _among("failure_mode", filters.modes)]
     tests += [_among("status", filters.statuses), _among("escalation_level", filters.levels)]
@@ -58,8 +64,7 @@ def selected(board: pl.DataFrame, filters: Filters, now: datetime, registry: pl.
         tests.append(against_deadline(now) == BREACHED)
     if not filters.everything:
         tests.append(~pl.col("suppressed") if filters.statuses else is_standing())
-    meets = board.select(meets=pl.all_horizontal(tests))["meets"].arg_true()
-    return meets[_urgency(board.select(_JUDGED_BY)[meets])]
+    return pl.all_horizontal(tests)
 
 
 def _among(column: str, names: Collection[str]) -> pl.Expr:

@@ -114,10 +114,11 @@ def open_board(lake_uri: str) -> "Lake":
 
 
 def chosen(lake: "Lake", filters: dict[str, Any]) -> "tuple[pl.DataFrame, pl.Series]":
-    """The board, and where in it the alerts are that meet the filters, the most urgent first."""
-    from refrig_assets.alerting.selecting import selected
+    """Of the board the alerts that meet the filters, and their order, the most urgent first."""
+    from refrig_assets.alerting.selecting import meet, selected
     from refrig_assets.pipeline.alert_reading import read_board
     from refrig_assets.pipeline.operators import machines
 
-    board = read_board(lake, ordered=False)
-    return board, selected(board, filters_of(filters), now(), machines(lake))
+    asked, moment, registry = filters_of(filters), now(), machines(lake)
+    board = read_board(lake, where=meet(asked, moment, registry), ordered=False)
+    return board, selected(board, asked, moment, registry)

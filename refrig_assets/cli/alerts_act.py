@@ -177,9 +177,8 @@ def _do(change: str, given: dict[str, Any], **more: Any) -> None:
 
 def _meant(lake: "Lake", named: tuple[str, ...], filters: dict[str, Any], members: bool, change: str) -> list[str]:
     """The alerts that are named, or that the filters choose; with members, also those they stand for."""
-    from refrig_assets.alerting.selecting import covered
     from refrig_assets.cli.alerts import chosen
-    from refrig_assets.pipeline.alert_reading import read_board
+    from refrig_assets.pipeline.alert_families import members_of
     from refrig_assets.pipeline.operators import find_alerts
 
     if named and any(filters.values()):
@@ -193,15 +192,14 @@ def _meant(lake: "Lake", named: tuple[str, ...], filters: dict[str, Any], member
         ids = board["alert_id"][found].to_list()
     else:
         raise click.UsageError("Which alerts? Name them by id, or choose them by filters such as --site or --device")
-    return [*ids, *covered(read_board(lake), ids)] if members else ids
+    return [*ids, *members_of(lake, ids)] if members else ids
 
 
 def _offer_members(lake: "Lake", closed: list[str]) -> None:
-    from refrig_assets.alerting.selecting import covered
     from refrig_assets.cli.alerts_telling import counted
-    from refrig_assets.pipeline.alert_reading import read_board
+    from refrig_assets.pipeline.alert_families import members_of
 
-    left = covered(read_board(lake), closed)
+    left = members_of(lake, closed)
     if left:
         said = counted(len(left), "alert that it stood for is", "alerts that it stood for are")
         click.echo(f"{said} open still; the same with --members closes them, too")

@@ -6,6 +6,7 @@ from datetime import datetime
 import dagster as dg
 import polars as pl
 
+from refrig_assets.alerting.standing import is_standing
 from refrig_assets.contracts import ALERT_BOARD, DEVICE_ALERTS, DEVICE_REGISTRY
 from refrig_assets.defs.automation import when_inputs_change
 from refrig_assets.defs.board_view import board_metadata
@@ -13,9 +14,10 @@ from refrig_assets.defs.metadata import check_result, counts_table, table_metada
 from refrig_assets.defs.resources import ClockResource, LakeResource
 from refrig_assets.defs.retry import retried_if_transient
 from refrig_assets.defs.specs import asset_spec, check_spec
-from refrig_assets.lake import Lake
+from refrig_assets.lake import Lake, Table
 from refrig_assets.monitoring.findings import Finding, key_finding, range_finding, schema_finding
 from refrig_assets.pipeline.alert_checks import (
+    JUDGED,
     batch_lags,
     deadlines_finding,
     duplicates_finding,
@@ -23,7 +25,9 @@ from refrig_assets.pipeline.alert_checks import (
     promptness_finding,
     silenced_finding,
 )
-from refrig_assets.pipeline.alert_log import escalate_overdue, read_log, release_relapses
+from refrig_assets.pipeline.alert_living import living_log
+from refrig_assets.pipeline.alert_log import escalate_overdue, release_relapses
+from refrig_assets.pipeline.alert_reading import read_board
 from refrig_assets.pipeline.fleet_report import sites_of
 from refrig_assets.pipeline.labelling import settle_labels
 from refrig_assets.pipeline.published import publish_board
@@ -56,7 +60,7 @@ def alert_board(context: dg.AssetExecutionContext, lake: LakeResource, clock: Cl
         settle_labels(the_lake)
         published = publish_board(the_lake)
     table = the_lake.table(ALERT_BOARD)
-    board = table.read()
+    board = read_board(the_lake, where=is_standing() | (pl.col("alert_created_at") >= now - JUDGED))
     shown = board_metadata(board, sites_of(the_lake.table(DEVICE_REGISTRY).read()), now)
     context.log.info(
         f"{published.alerts:,} alerts, {shown['standing']:,} of them standing; {published.days_written} days written"
@@ -68,9 +72,7 @@ def alert_board(context: dg.AssetExecutionContext, lake: LakeResource, clock: Cl
             "dagster/row_count": published.alerts,
             "escalated_by_this_run": escalated.written,
             "told_again_by_this_run": released.written,
-            "by_status": counts_table(
-                dict(board["status"].value_counts().sort("status").iter_rows()), "status", "alerts"
-            ),
+            "by_status": counts_table(_by_status(table), "status", "alerts"),
             "days_written": published.days_written,
             "log_version": published.log_version,
             **table_metadata(table, published.board_version),
@@ -79,8 +81,15 @@ def alert_board(context: dg.AssetExecutionContext, lake: LakeResource, clock: Cl
     )
 
 
+def _by_status(table: Table) -> dict[str, int]:
+    """Of every alert there ever was."""
+    counted = table.scan().group_by("status").agg(pl.len()).sort("status").collect()
+    return dict(counted.iter_rows())
+
+
 def _findings(lake: Lake, board: pl.DataFrame, now: datetime) -> list[Finding]:
-    log = read_log(lake)
+    """What is judged is what stands and the last week: of what is older nobody can mend anything."""
+    log = living_log(lake, now - JUDGED)
     return [
         schema_finding(ALERT_BOARD, lake.table(ALERT_BOARD).columns()),
         key_finding(ALERT_BOARD, board.lazy()),

@@ -6,11 +6,10 @@ from enum import Enum
 from typing import Any
 
 import dagster as dg
-import polars as pl
 from pydantic import Field
 
 from refrig_assets.alerting.operating import Action
-from refrig_assets.alerting.selecting import Filters, covered, selected
+from refrig_assets.alerting.selecting import Filters, by_urgency, meet
 from refrig_assets.contracts.alerts import FAILURE_MODES, SEVERITIES
 from refrig_assets.contracts.operations import REPEATS
 from refrig_assets.contracts.scoring import DETECTORS, HOURLY_DETECTORS
@@ -19,6 +18,7 @@ from refrig_assets.defs.partitions import hour_key
 from refrig_assets.defs.resources import ClockResource, LakeResource, ModelsResource
 from refrig_assets.defs.scoring import asset_of
 from refrig_assets.lake import HOUR
+from refrig_assets.pipeline.alert_families import members_of
 from refrig_assets.pipeline.alert_reading import read_board
 from refrig_assets.pipeline.alerting import Alerting
 from refrig_assets.pipeline.hours import floor_hour
@@ -107,7 +107,6 @@ def _work(
     """Do it to the alerts the configuration means, and show them."""
     the_lake, now = lake.lake, clock.now
     action = Action(change, config.operator, _value(config.role) or "operator", config.note or None, **more)
-    board = read_board(the_lake)
     filters = Filters(
         sites=tuple(config.sites),
         devices=tuple(config.devices),
@@ -118,13 +117,16 @@ def _work(
     if chosen == bool(config.alerts):
         raise dg.Failure("name alerts by their ids, or choose them by sites, devices, severity or age: one of the two")
     if chosen:
-        ids = board["alert_id"][selected(board, filters, now, machines(the_lake))].to_list()
+        board = by_urgency(read_board(the_lake, where=meet(filters, now, machines(the_lake)), ordered=False))
+        ids = board["alert_id"].to_list()
     else:
         ids = find_alerts(the_lake, config.alerts)
-    ids += covered(board, ids) if config.members else []
-    meant = board.filter(pl.col("alert_id").is_in(ids))
+    ids += members_of(the_lake, ids) if config.members else []
     one_by_one = not chosen and not config.members
-    done = Acted(meant) if config.dry_run else act(the_lake, action, ids, now, strict=one_by_one)
+    if config.dry_run:
+        done = Acted(read_board(the_lake, alerts=ids))
+    else:
+        done = act(the_lake, action, ids, now, strict=one_by_one)
     said = "would be changed" if config.dry_run else "changed"
     context.log.info(
         f"{done.changed.height:,} alerts {said}, {len(done.refused):,} left as they are, {done.labels} labels"

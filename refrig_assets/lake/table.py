@@ -235,14 +235,27 @@ class Table:
             metadata,
         )
 
-    def replace_changed_days(self, frame: pl.DataFrame, mark: tuple[str, int], metadata: dict[str, str]) -> Commit:
-        """Make the table hold these rows and no others. Days that hold just them, in this order, are left alone."""
+    def replace_changed_days(
+        self, frame: pl.DataFrame, replaced: pl.Expr, mark: tuple[str, int], metadata: dict[str, str]
+    ) -> Commit:
+        """Put these rows in the place of those for which `replaced` is true.
+
+        Days without such rows are not read; days that hold just what they should, in the order of hour and key, are
+        left alone.
+        """
+        hour = self._hour_column
+        order = [hour, *self.contract.key]
 
         def plan(table: DeltaTable) -> tuple[list[DataFile], list[TableFile]]:
-            old = files_of(table, None, None, self._hour_column)
-            days = changed_days(self.scan_files(old).collect(engine="in-memory"), frame, self._hour_column)
-            added = self.write_files(frame.filter(pl.col(self._hour_column).dt.date().is_in(days)))
-            return added, [f for f in old if f.partition_date in {str(d) for d in days}]
+            old = files_of(table, None, None, hour)
+            gone = self.scan_files(old).filter(replaced).select(hour).collect(engine="in-memory")
+            days = {str(d) for d in pl.concat([gone[hour], frame[hour]]).dt.date().unique()}
+            mine = [f for f in old if f.partition_date in days]
+            had = self.scan_files(mine).collect(engine="in-memory")
+            have = pl.concat([had.filter(~replaced), frame]).sort(order)
+            changed = changed_days(had, have, hour)
+            added = self.write_files(have.filter(pl.col(hour).dt.date().is_in(changed)))
+            return added, [f for f in mine if f.partition_date in {str(d) for d in changed}]
 
         return self._commit(plan, (mark,), metadata)
 

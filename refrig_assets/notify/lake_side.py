@@ -29,12 +29,16 @@ class News:
     rows: pl.DataFrame
 
 
-def news(lake: Lake, seen: set[str]) -> News:
-    """Only new files are read for who is concerned; of those alerts, all that the log holds."""
+def news(lake: Lake, seen: set[str], since: datetime) -> News:
+    """Only new files are read for who is concerned; of those alerts, all that the log holds.
+
+    Who has seen none begins with the files that speak of what came after `since`: what is older is history, and an
+    alert of that time of which the log says more is read whole then.
+    """
     table = lake.table(DEVICE_ALERTS)
     version = table.version
     files = table.files(version)
-    fresh = [f for f in files if f.path not in seen]
+    fresh = [f for f in files if f.path not in seen and (seen or f.last is None or f.last >= since)]
     names = [f.path for f in files]
     if not fresh:
         return News(version, names, DEVICE_ALERTS.empty())

@@ -34,6 +34,8 @@ STANDBY_S = 2.0
 _PASSING: tuple[type[Exception], ...] = (*OUTSIDE_ERRORS, pl.exceptions.PolarsError, sqlite3.OperationalError)
 _ROUTING = "routing"
 _HISTORY_A_ROW = 1000
+# By then an alert has passed all its deadlines: a notifier that is new need not know of those before.
+LOOKED_BACK = timedelta(days=7)
 _LOST_CHANNEL = "the routing file has no such channel any more"
 
 
@@ -207,8 +209,8 @@ class Notifier:
         version = self.lake.table("device_alerts").version
         if version == self._version:
             return
-        found = news(self.lake, self.outbox.seen_files())
         now = self.clock()
+        found = news(self.lake, self.outbox.seen_files(), now - LOOKED_BACK)
         ids = found.rows["alert_id"].unique().to_list()
         registry = read_registry(self.lake) if ids else pl.DataFrame()
         if ids:

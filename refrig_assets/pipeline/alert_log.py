@@ -14,10 +14,13 @@ import polars as pl
 from refrig_assets.alerting.changes import incomplete
 from refrig_assets.alerting.deadlines import escalations
 from refrig_assets.alerting.fold import fold
-from refrig_assets.alerting.releasing import releases
+from refrig_assets.alerting.releasing import LATELY, perhaps_back, releases
+from refrig_assets.alerting.standing import is_standing
 from refrig_assets.contracts import ALERT_MUTES, DEVICE_ALERTS, ContractError, Violation
 from refrig_assets.contracts.alerts import BATCH, STREAM
 from refrig_assets.lake import Lake, MarkTakenError, TableFile
+from refrig_assets.pipeline.alert_living import living_log
+from refrig_assets.pipeline.alert_reading import read_board
 
 LOOK_BACK = timedelta(hours=48)
 CHANGES_KEY, STREAM_KEY = "alert_changes", "stream_alerts"
@@ -130,7 +133,10 @@ def release_relapses(lake: Lake, now: datetime) -> Appended:
 
     What goes on under another alert follows; stopped in between, the next one writes it.
     """
-    rows = releases(current_board(lake), now, lake.table(ALERT_MUTES).read())
+    if read_board(lake, where=perhaps_back(now), ordered=False).is_empty():
+        return Appended(0, 0, lake.table(DEVICE_ALERTS).version)
+    board = fold(living_log(lake, now - LATELY - LOOK_BACK))
+    rows = releases(board, now, lake.table(ALERT_MUTES).read())
     told = append_changes(lake, rows.filter(~pl.col("suppressed")))
     append_changes(lake, rows.filter("suppressed"))
     return told
@@ -138,7 +144,7 @@ def release_relapses(lake: Lake, now: datetime) -> Appended:
 
 def escalate_overdue(lake: Lake, now: datetime, actor: str = BATCH) -> Appended:
     """Mark the alerts that nobody took in time; those at the first level go to the second."""
-    return append_changes(lake, escalations(current_board(lake), now, actor))
+    return append_changes(lake, escalations(read_board(lake, where=is_standing()), now, actor))
 
 
 def _locks(alerts: Iterable[str]) -> list[str]:

@@ -9,14 +9,14 @@ import polars as pl
 
 from refrig_assets.alerting.fold import fold
 from refrig_assets.alerting.mutes import muted
-from refrig_assets.alerting.selecting import covered
 from refrig_assets.alerting.standing import is_closed
 from refrig_assets.alerting.work_orders import work_orders
 from refrig_assets.contracts import DEVICE_FEATURES, DEVICE_REGISTRY, FEATURE_BASELINES, MODEL_SCORES
 from refrig_assets.contracts.features import FEATURE_NAMES
 from refrig_assets.contracts.trends import HORIZONS_H, change_name, sensor_of, trend_name
 from refrig_assets.lake import Lake
-from refrig_assets.pipeline.alert_reading import history, holders, holders_of, read_board
+from refrig_assets.pipeline.alert_families import members_of
+from refrig_assets.pipeline.alert_reading import board_now, history, holders, holders_of
 from refrig_assets.pipeline.mutes import read_mutes
 
 WINDOW_MIN = 15
@@ -60,8 +60,10 @@ class Story:
 
 def story(lake: Lake, alert_id: str, now: datetime) -> Story:
     """What there is to tell of an alert (by its whole id), as of now."""
-    board, log = read_board(lake), history(lake, [alert_id])
-    alert = board.row(by_predicate=pl.col("alert_id") == alert_id, named=True)
+    now_there, log = board_now(lake), history(lake, [alert_id])
+    alert = now_there.read(pl.col("alert_id") == alert_id).row(0, named=True)
+    alike = (pl.col("failure_mode") == alert["failure_mode"]) & is_closed() & ~pl.col("suppressed")
+    board = now_there.read((pl.col("device_id") == alert["device_id"]) | alike.fill_null(value=False))
     registry = lake.table(DEVICE_REGISTRY).read()
     device = next(iter(registry.filter(pl.col("device_id") == alert["device_id"]).to_dicts()), {})
     reasons = _contributors(lake, alert)
@@ -75,7 +77,7 @@ def story(lake: Lake, alert_id: str, now: datetime) -> Story:
         history=log.to_dicts(),
         same_device=_ended(lake, _others(board, alert).filter(pl.col("device_id") == alert["device_id"])),
         same_mode=_ended(lake, _same_mode(_others(board, alert), alert, device, registry)),
-        covers=covered(board, [alert_id]),
+        covers=members_of(lake, [alert_id]),
         work_order=next((o for o in orders.to_dicts() if o["alert_id"] == alert_id), None),
         mute=_mute(lake, alert, now),
     )

@@ -7,7 +7,7 @@ import polars as pl
 
 from refrig_assets.alerting.fold import fold
 from refrig_assets.alerting.judging import Fleet, Span, judge
-from refrig_assets.alerting.known import SETTLING
+from refrig_assets.alerting.known import BELIEVED_FALSE, SETTLING
 from refrig_assets.alerting.lifecycle import DIAGNOSIS
 from refrig_assets.alerting.mutes import mute_row, muted
 from refrig_assets.alerting.settling import QUIET_FOR
@@ -18,6 +18,7 @@ from refrig_assets.contracts.alerts import CLOSED_STATUSES
 from refrig_assets.contracts.base import TS
 from refrig_assets.contracts.scoring import DETECTORS, EXPIRED_AFTER, RULES_FALLBACK, USE_BY
 from refrig_assets.lake import HOUR, Lake
+from refrig_assets.pipeline.alert_living import living_log
 from refrig_assets.pipeline.alert_log import AlertLog
 from refrig_assets.pipeline.diagnosing import diagnose
 from refrig_assets.pipeline.mutes import read_mutes
@@ -61,13 +62,22 @@ class AlertReport:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Held:
+    """What was read of the log: its version, and from when on it is whole."""
+
+    version: int
+    since: datetime
+    log: pl.DataFrame
+
+
 class Alerting:
     """Judges hours in order. Kept from hour to hour it reads of the log what others have written meanwhile, not all."""
 
     def __init__(self, lake: Lake, registry: ModelSource) -> None:
         self.lake, self.registry = lake, registry
         self._log = AlertLog(lake)
-        self._held: tuple[int, pl.DataFrame] | None = None
+        self._held: _Held | None = None
 
     def hour(self, hour: datetime, now: datetime) -> AlertReport:
         """Judge the hour's windows that have closed by now, and write what they change. Repeating it changes nothing.
@@ -78,7 +88,7 @@ class Alerting:
         end = min(now, hour + HOUR)
         judged_at = now if now - (hour + HOUR) < LIVE_FOR else hour + HOUR + JUDGED_AFTER
         report = AlertReport(hour, judged_at)
-        log = self._read()
+        log = self._read(hour)
         board = fold(log)
         watch.lap("board")
         models, report.source = self._who_speaks(hour, now)
@@ -176,21 +186,23 @@ class Alerting:
         ]  # fmt: skip
         return pl.concat([read_mutes(self.lake), pl.DataFrame(settling, schema=ALERT_MUTES.dtypes, orient="row")])
 
-    def _read(self) -> pl.DataFrame:
+    def _read(self, hour: datetime) -> pl.DataFrame:
+        """The log, but for the alerts that were over before the hour could have anything to do with them."""
         version = self.lake.table(DEVICE_ALERTS).version
-        if self._held is None or self._held[0] != version:
-            self._held = (version, self.lake.table(DEVICE_ALERTS).read(version=version))
-        return self._held[1]
+        since = hour - QUIET_FOR - BELIEVED_FALSE - HOUR
+        if self._held is None or self._held.version != version or since < self._held.since:
+            self._held = _Held(version, since, living_log(self.lake, since, version))
+        return self._held.log
 
     def _write(self, changes: pl.DataFrame, report: AlertReport) -> None:
         before = self._held
         done = self._log.append(changes) if changes.height else None
         if done is not None:
             report.written, report.known, report.version = done.written, done.known, done.version
-            if before is not None and done.written == changes.height and done.version == before[0] + 1:
-                self._held = (done.version, pl.concat([before[1], changes]))
+            if before is not None and done.written == changes.height and done.version == before.version + 1:
+                self._held = _Held(done.version, before.since, pl.concat([before.log, changes]))
         else:
-            report.version = before[0] if before else 0
+            report.version = before.version if before else 0
         new = changes.filter((pl.col("change") == "created") & ~pl.col("suppressed"))
         report.by_change = _counts(changes["change"])
         report.by_severity = _counts(new["severity"])

@@ -23,7 +23,7 @@ from refrig_assets.lake import HOUR, Lake
 from refrig_assets.models.registry import Registry
 from refrig_assets.monitoring.findings import Finding
 from refrig_assets.monitoring.stream import stream_finding
-from refrig_assets.pipeline.alert_log import read_log
+from refrig_assets.pipeline.alert_living import living_log
 from refrig_assets.pipeline.hours import read_accounts
 from refrig_assets.pipeline.model_status import ModelsStatus, models_status
 from refrig_assets.pipeline.quality import active_devices
@@ -89,7 +89,7 @@ def fleet_report(
     end = hour + HOUR
     as_of = min(end, max(now, hour))
     registry = lake.table(DEVICE_REGISTRY).read()
-    board = board_at(read_log(lake), as_of)
+    board = board_at(living_log(lake, hour), as_of)
     stands = standing(board)
     top, series = _top(lake, hour, as_of, stands)
     status, problem = _models(lake, models, as_of)

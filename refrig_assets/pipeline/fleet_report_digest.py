@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from refrig_assets.alerting.ended import (
+    WARNED_WITHIN,
     by_hour,
     deadlines_kept,
     failures,
@@ -22,7 +23,7 @@ from refrig_assets.alerting.summary import WORST_FIRST, board_at, by_severity, s
 from refrig_assets.alerting.wording import clock, plain, span_text
 from refrig_assets.contracts import DEVICE_REGISTRY, LABEL_EVENTS
 from refrig_assets.lake import Lake
-from refrig_assets.pipeline.alert_log import read_log
+from refrig_assets.pipeline.alert_living import living_log
 from refrig_assets.pipeline.fleet_report_pictures import days_picture
 from refrig_assets.pipeline.fleet_report_text import count, markdown_table
 
@@ -49,7 +50,7 @@ def daily_digest(lake: Lake, day: datetime, now: datetime) -> Digest:
     """Gather a day's digest; of the running day, as far as it has come."""
     end = day + DAY
     as_of = min(end, max(now, day))
-    log = read_log(lake)
+    log = living_log(lake, day - WARNED_WITHIN)
     log = log.filter(pl.col("changed_at") < as_of)
     board = board_at(log, as_of)
     labels = lake.table(LABEL_EVENTS).read()

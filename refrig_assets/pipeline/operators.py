@@ -35,8 +35,11 @@ class Acted:
 
 def find_alerts(lake: Lake, given: Sequence[str]) -> list[str]:
     """The alerts that people named, whole or by at least six characters; an unknown one is an error."""
-    names = set(alert_ids(lake))
-    return list(dict.fromkeys(resolve(one.strip(), names, "alert") for one in given))
+    wanted = [one.strip() for one in given]
+    names = set(alert_ids(lake, pl.any_horizontal(pl.col("alert_id").str.starts_with(one) for one in wanted)))
+    if not all(any(name.startswith(one) for name in names) for one in wanted):
+        names |= set(read_board(lake, where=is_standing(), ordered=False)["alert_id"])  # what was meant perhaps
+    return list(dict.fromkeys(resolve(one, names, "alert") for one in wanted))
 
 
 def act(lake: Lake, action: Action, alerts: Sequence[str], now: datetime, *, strict: bool = True) -> Acted:
@@ -81,7 +84,7 @@ def mute_alerts(lake: Lake, *, made_by: str, now: datetime, **mute: Any) -> tupl
     Repeating it is safe: the mute is the same, and each alert is silenced once by it.
     """
     made = add_mute(lake, made_by=made_by, made_at=now, **mute)
-    board = read_board(lake).filter(is_standing())
+    board = read_board(lake, where=is_standing())
     mine = read_mutes(lake).filter(pl.col("mute_id") == made.mute_id)
     rows = _under(board, mine, now)
     written = append_changes(lake, _silenced(rows, now, made_by, pl.col("suppressed_by"))).written
@@ -92,7 +95,7 @@ def unmute_alerts(lake: Lake, mute: str, *, by: str, now: datetime) -> tuple[Mut
     """End a mute; alerts that it silenced and that are not closed are told again, but for those under another mute."""
     ended = cancel_mute(lake, mute, by=by, at=now)
     silenced_by = f"{MUTE}{ended.mute_id}"
-    board = read_board(lake).filter(~is_closed() & (pl.col("suppressed_by") == silenced_by))
+    board = read_board(lake, where=~is_closed() & (pl.col("suppressed_by") == silenced_by))
     still = _under(board, read_mutes(lake), now)
     # A mute that comes again may have silenced them before: this time is another.
     occasion = pl.format("{} after {}", "suppressed_by", pl.lit(silenced_by))

@@ -95,7 +95,7 @@ def test_who_writes_first_gives_the_table_its_columns(old: Lake) -> None:
 
 def test_rows_of_an_hour_are_replaced_across_versions(old: Lake) -> None:
     board = current_board(old).with_columns(failure_mode=pl.lit("condenser_fouling"))
-    old.table(ALERT_BOARD).replace_changed_days(board, ("test", 1), {})
+    old.table(ALERT_BOARD).replace_changed_days(board, pl.lit(value=True), ("test", 1), {})
     assert old.table(ALERT_BOARD).read().sort("device_id").equals(board.sort("device_id"))
 
 

@@ -11,11 +11,13 @@ from refrig_assets.contracts import ALERT_BOARD, DEVICE_ALERTS, DEVICE_REGISTRY,
 from refrig_assets.lake import Lake
 from refrig_assets.pipeline import published
 from refrig_assets.pipeline.alert_log import append_changes, read_log
-from refrig_assets.pipeline.published import FOLDED, board_is_current, publish_board
+from refrig_assets.pipeline.alert_reading import FOLDED
+from refrig_assets.pipeline.published import board_is_current, publish_board
 from refrig_assets_tests.alerting.makers_board import found, log_of, raised
 from refrig_assets_tests.builders import HOUR, at, registry_of
 
 YESTERDAY = -24 * 60
+EVERYTHING = pl.lit(value=True)
 TABLES = (ALERT_BOARD, INCIDENTS, WORK_ORDERS)
 
 
@@ -70,8 +72,8 @@ def test_an_older_fold_does_not_take_the_place_of_a_newer(plant: Lake, monkeypat
     slow = fold(read_log(plant, old))
     publish_board(plant)
     registry = plant.table(DEVICE_REGISTRY).read()
-    assert published._publish(plant, ALERT_BOARD, slow, old) == 0
-    assert published._publish(plant, INCIDENTS, incidents(slow, registry), old) == 0
+    assert published._publish(plant, ALERT_BOARD, slow, old, EVERYTHING) == 0
+    assert published._publish(plant, INCIDENTS, incidents(slow, registry), old, EVERYTHING) == 0
     assert_tells_all(plant)
 
 
