@@ -41,6 +41,7 @@ bench: $(READY) ## the benchmarks, at full size (ARGS=--quick for a first look)
 	$(BIN)/python -m benchmarks.scoring $(ARGS)
 	$(BIN)/python -m benchmarks.notify $(ARGS)
 	$(BIN)/python -m benchmarks.board $(ARGS)
+	$(BIN)/python -m benchmarks.aged $(ARGS)
 
 soak: $(READY) ## a simulated week of 100,000 devices through the stream: does its memory stay flat (ARGS=--devices=20000)
 	$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -2,7 +2,7 @@
 
 The lake is real: a log as hourly judgements leave it (41,000 rows a day: most are repetitions, written for audit), its
 days compacted as the nightly upkeep does, and published. Each piece of work runs in a process of its own, on a log of
-two days and on one of three months; what is promised is their ratio. Making the lakes is not measured.
+two days and on one of three months. Making the lakes is not measured.
 """
 
 import argparse
@@ -33,8 +33,9 @@ from refrig_assets.pipeline.operators import act
 from refrig_assets.pipeline.published import publish_board
 
 DEVICES, YOUNG, OLD = 100_000, 2, 90
-# Eleven weeks and six days older, it may take half as long again; a whole fold would take 45 times as long.
-MAX_GROWTH, MAX_MINUTE_S, MAX_GB = 3.0, 30.0, 4.0
+# The board is promised to be current within a minute: a third of it for the work. An hour's alerts are promised within
+# five minutes; this is the part of it that knows the log.
+MAX_MINUTE_S, MAX_HOUR_S, MAX_GB = 20.0, 60.0, 4.0
 
 
 def make(home: Path, days: int, devices: int) -> Lake:
@@ -129,9 +130,8 @@ def main() -> None:
     grown = {work: took / found["young"][work] for work, took in found["old"].items()}
     figures |= {f"{work}_growth": ratio for work, ratio in grown.items()} | {"days": days, "devices": devices}
     bars = {
-        "minute_growth": Bar(grown["minute"], MAX_GROWTH),
-        "hour_growth": Bar(grown["hour"], MAX_GROWTH),
         "minute_old_s": Bar(found["old"]["minute"], MAX_MINUTE_S),
+        "hour_old_s": Bar(found["old"]["hour"], MAX_HOUR_S),
         "peak_gb_old": Bar(found["old"]["peak_gb"], MAX_GB),
     }
     notes = ("At this size the bars say little: they are for 100,000 devices.",) if quick else ()

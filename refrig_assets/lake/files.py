@@ -15,7 +15,6 @@ from deltalake.transaction import AddAction
 ROW_GROUP_ROWS = 131_072
 # Of readings, level 1 takes two thirds of the default level's time and 7 % more space.
 COMPRESSION_LEVEL = 1
-_DAY = "__day"
 
 
 @dataclass(frozen=True)
@@ -65,16 +64,6 @@ def write_data_file(
         stats=json.dumps(_statistics(frame)),
     )
     return DataFile(action, frame.height, size)
-
-
-def changed_days(old: pl.DataFrame, new: pl.DataFrame, column: str) -> list[date]:
-    """The days of a time column whose rows differ, also in their order."""
-    day = pl.col(column).dt.date().alias(_DAY)
-    had, have = (
-        {days[0]: rows for days, rows in frame.with_columns(day).partition_by(_DAY, as_dict=True).items()}
-        for frame in (old, new)
-    )
-    return sorted(d for d in had.keys() | have.keys() if d not in had or d not in have or not had[d].equals(have[d]))
 
 
 def _remote_size(root: str, relative: str, storage_options: dict[str, str]) -> int:

@@ -18,7 +18,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from refrig_assets.contracts.base import PARTITION_DATE, Contract
 from refrig_assets.lake import growth
-from refrig_assets.lake.files import DataFile, changed_days, write_data_file
+from refrig_assets.lake.files import DataFile, write_data_file
 from refrig_assets.lake.handles import HANDLES
 from refrig_assets.lake.table_files import TableFile, files_of
 
@@ -249,13 +249,17 @@ class Table:
         def plan(table: DeltaTable) -> tuple[list[DataFile], list[TableFile]]:
             old = files_of(table, None, None, hour)
             gone = self.scan_files(old).filter(replaced).select(hour).collect(engine="in-memory")
-            days = {str(d) for d in pl.concat([gone[hour], frame[hour]]).dt.date().unique()}
-            mine = [f for f in old if f.partition_date in days]
-            had = self.scan_files(mine).collect(engine="in-memory")
-            have = pl.concat([had.filter(~replaced), frame]).sort(order)
-            changed = changed_days(had, have, hour)
-            added = self.write_files(have.filter(pl.col(hour).dt.date().is_in(changed)))
-            return added, [f for f in mine if f.partition_date in {str(d) for d in changed}]
+            added: list[DataFile] = []
+            removed: list[TableFile] = []
+            for day in pl.concat([gone[hour], frame[hour]]).dt.date().unique().sort():
+                mine = [f for f in old if f.partition_date == str(day)]
+                had = self.scan_files(mine).collect(engine="in-memory")
+                new = frame.filter(pl.col(hour).dt.date() == day)
+                have = pl.concat([had.filter(~replaced), new]).sort(order)
+                if not had.equals(have):
+                    added += self.write_files(have)
+                    removed += mine
+            return added, removed
 
         return self._commit(plan, (mark,), metadata)
 

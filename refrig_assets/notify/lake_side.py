@@ -13,6 +13,7 @@ from refrig_assets.lake import Lake, MarkTakenError, Table
 from refrig_assets.notify.journal import moment
 from refrig_assets.notify.matters import RANK, held_events, of_a_life
 from refrig_assets.notify.outbox import Outbox
+from refrig_assets.pipeline.alert_living import living_log
 
 _AT_ONCE = 5000
 _FEW = 5000
@@ -32,18 +33,18 @@ class News:
 def news(lake: Lake, seen: set[str], since: datetime) -> News:
     """Only new files are read for who is concerned; of those alerts, all that the log holds.
 
-    Who has seen none begins with the files that speak of what came after `since`: what is older is history, and an
-    alert of that time of which the log says more is read whole then.
+    Who has seen none begins with what stands or came after `since`: what is older is history, and an alert of that time
+    of which the log says more is read whole then.
     """
     table = lake.table(DEVICE_ALERTS)
     version = table.version
     files = table.files(version)
-    fresh = [f for f in files if f.path not in seen and (seen or f.last is None or f.last >= since)]
+    fresh = [f for f in files if f.path not in seen]
     names = [f.path for f in files]
     if not fresh:
         return News(version, names, DEVICE_ALERTS.empty())
-    if len(fresh) == len(files):
-        return News(version, names, table.scan_files(files).collect(engine="in-memory"))
+    if not seen:
+        return News(version, names, living_log(lake, since, version))
     ids = table.scan_files(fresh).select("alert_id").unique().collect(engine="in-memory")
     return News(version, names, _of_alerts(table, ids))
 
