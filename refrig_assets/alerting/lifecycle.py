@@ -83,7 +83,11 @@ class Judgement:
         begun = [a for a in mine if not a.closed and a.first <= moment]
         later = [a for a in mine if not a.closed and moment < a.first <= moment + APART]
         answered = [a for a in mine if a.answers(moment, rank, mode, sensor)]
-        return _of(begun, mode, sensor, moment) or next(iter(answered), None) or _of(later, mode, sensor, moment)
+        # Judged again, a window stays with what it was put under, though that has ended since.
+        before = self._written.get(_identity(hit))
+        kept = [a for a in answered if a.alert_id == before]
+        found = next(iter(kept), None) or _of(begun, mode, sensor, moment) or next(iter(answered), None)
+        return found or _of(later, mode, sensor, moment)
 
     def _open(self, hit: Hit, rank: int, mode: str | None, sensor: str | None) -> None:
         moment = hit["window_end"]
