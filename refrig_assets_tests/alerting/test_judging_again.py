@@ -139,6 +139,17 @@ def test_windows_of_a_transient_of_the_stream_are_not_told_when_judged_again(
     assert _again(night, 100).is_empty()
 
 
+def test_a_window_put_under_an_alert_that_has_ended_since_is_not_told_of_another() -> None:
+    night = Night([*quarters(15, 60, "HIGH"), *quarters(75, 90, "HIGH"), *quarters(105, 120)])
+    night.judge(0)
+    night.diagnoses = {"dev-1": ("compressor_overload", 0.8)}
+    told = {"top_contributors": ["current_compressor_max"], "failure_mode": "compressor_overload"}
+    night.add(created_alerts(alert("dev-1", HOUR + timedelta(minutes=80), **told)))
+    night.judge(1)
+    assert night.told["status"].to_list() == ["OPEN", "RESOLVED"]
+    assert _again(night, 160, hour=1).is_empty()
+
+
 def test_an_alert_is_born_silent_where_a_mute_has_begun_since_its_window() -> None:
     begins = HOUR + timedelta(minutes=36)
     works = mute_row(mute_id="m1", device_id="dev-1", reason="works", made_by="ann", starts_at=begins,
