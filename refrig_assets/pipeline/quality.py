@@ -26,6 +26,8 @@ def counted_accounts(lake: Lake, hour: datetime) -> dict[str, int]:
 
 def counted_hours(lake: Lake, hours: Sequence[datetime]) -> dict[datetime, dict[str, int]]:
     """The same of each of the hours, what clean says being read once."""
+    if not hours:
+        return {}
     said = read_accounts(lake, min(hours), max(hours) + HOUR).filter(
         (pl.col("table") == CLEAN_READINGS.name) & (pl.col("account") == "duplicate")
     )
