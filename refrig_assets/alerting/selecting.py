@@ -9,8 +9,6 @@ import polars as pl
 from refrig_assets.alerting.standing import BREACHED, against_deadline, is_closed, is_standing, severity_rank
 from refrig_assets.contracts.alerts import SEVERITIES
 
-_JUDGED_BY = ["status", "suppressed", "severity", "sla_deadline", "alert_id"]
-
 
 @dataclass(frozen=True)
 class Filters:
@@ -31,15 +29,6 @@ class Filters:
     breached: bool = False
     everything: bool = False
     """closed and suppressed ones, too"""
-
-
-def selected(board: pl.DataFrame, filters: Filters, now: datetime, registry: pl.DataFrame) -> pl.Series:
-    """Where in the board the alerts are that meet every filter, the most urgent first.
-
-    Rows are not copied: of a large board a few are wanted.
-    """
-    meets = board.select(meets=meet(filters, now, registry))["meets"].arg_true()
-    return meets[_urgency(board.select(_JUDGED_BY)[meets])]
 
 
 def meet(filters: Filters, now: datetime, registry: pl.DataFrame) -> pl.Expr:
@@ -73,10 +62,11 @@ def _among(column: str, names: Collection[str]) -> pl.Expr:
 
 def by_urgency(alerts: pl.DataFrame) -> pl.DataFrame:
     """What stands before what is closed; then by severity; what nobody has taken first; then by deadline."""
-    return alerts[_urgency(alerts)]
+    return alerts[urgency(alerts)]
 
 
-def _urgency(alerts: pl.DataFrame) -> pl.Series:
+def urgency(alerts: pl.DataFrame) -> pl.Series:
+    """Where in it the alerts are, the most urgent first."""
     keys = alerts.select(
         closed=~is_standing(),
         rank=-severity_rank(),

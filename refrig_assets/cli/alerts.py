@@ -115,10 +115,9 @@ def open_board(lake_uri: str) -> "Lake":
 
 def chosen(lake: "Lake", filters: dict[str, Any]) -> "tuple[pl.DataFrame, pl.Series]":
     """Of the board the alerts that meet the filters, and their order, the most urgent first."""
-    from refrig_assets.alerting.selecting import meet, selected
+    from refrig_assets.alerting.selecting import meet, urgency
     from refrig_assets.pipeline.alert_reading import read_board
     from refrig_assets.pipeline.operators import machines
 
-    asked, moment, registry = filters_of(filters), now(), machines(lake)
-    board = read_board(lake, where=meet(asked, moment, registry), ordered=False)
-    return board, selected(board, asked, moment, registry)
+    board = read_board(lake, where=meet(filters_of(filters), now(), machines(lake)), ordered=False)
+    return board, urgency(board)

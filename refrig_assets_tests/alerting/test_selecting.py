@@ -8,7 +8,7 @@ import pytest
 
 from refrig_assets.alerting.changes import operator_action, suppressed
 from refrig_assets.alerting.fold import fold
-from refrig_assets.alerting.selecting import Filters, by_urgency, covered, selected
+from refrig_assets.alerting.selecting import Filters, by_urgency, covered, meet
 from refrig_assets_tests.alerting.makers import alert, created_alerts
 from refrig_assets_tests.builders import HOUR, at
 
@@ -33,8 +33,7 @@ BOARD = fold(LOG)
 
 
 def chosen(**filters: Any) -> str:
-    found = selected(BOARD, Filters(**filters), at(60), REGISTRY)
-    return "".join(BOARD["device_id"][found])
+    return "".join(by_urgency(BOARD.filter(meet(Filters(**filters), at(60), REGISTRY)))["device_id"])
 
 
 @pytest.mark.parametrize(
