@@ -22,7 +22,7 @@ demo: $(READY) ## a fleet with three weeks of history: models, alerts, live stre
 	$(BIN)/refrig demo $(ARGS)
 
 test: lint ## lint, types, and every test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(READY) ## ruff, mypy, and the one-way imports
 	$(BIN)/ruff check .

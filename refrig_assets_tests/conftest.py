@@ -11,12 +11,6 @@ from refrig_assets.lake import Lake
 from refrig_assets_tests.builders import HOUR, NOW, registry_of
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with long tests first: begun last, one of them keeps a processor waiting at the end."""
-    long = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in long)
-
-
 @pytest.fixture
 def hour() -> datetime:
     """The hour that tests land, clean and compute."""
